@@ -1,0 +1,88 @@
+# The data lake's commands. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+ENV ?= local
+PYTHON ?= python3.11
+INVENTORY := inventories/$(ENV)
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+COLLECTION := collections/ansible_collections/neocampus/datalake
+export PATH := $(BIN):$(PATH)
+export LC_ALL := C.UTF-8
+export PYTHONUNBUFFERED := 1
+# Mitogen for lakes on this machine; real hosts use Ansible's own strategy over ssh. MITOGEN=0 turns it off.
+ifneq ($(filter local test,$(ENV)),)
+MITOGEN ?= 1
+endif
+ifeq ($(MITOGEN),1)
+export ANSIBLE_STRATEGY := mitogen_linear
+endif
+
+.PHONY: help
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@echo "  ENV=<inventory> chooses the environment (local); YES=1 answers questions; REUSE=1 keeps what the last test deployed."
+
+$(VENV)/.ready: locks/tools.txt pyproject.toml
+	@echo "== tool chain: $(VENV) from locks/tools.txt"
+	@tools/toolchain $(PYTHON) $(VENV) locks/tools.txt
+	@touch $@
+
+.PHONY: tools
+tools: $(VENV)/.ready ## Install the pinned tool chain into .venv
+
+.PHONY: engine
+engine: tools
+	@tools/engine
+
+.PHONY: nodes
+nodes: engine ## Make the local nodes (containers with systemd), or mend a half-made set
+	ansible-playbook -i $(INVENTORY) playbooks/nodes.yml
+
+.PHONY: deploy
+deploy: tools ## Deploy the lake of ENV, or bring it to the declared state
+	ansible-playbook -i $(INVENTORY) playbooks/site.yml
+
+.PHONY: demo
+demo: tools ## Do all set-up, deploy the local lake, put real files in, show what comes out
+	@tools/demo
+
+.PHONY: down
+down: tools ## Remove the local nodes, their networks and all their data
+	ansible-playbook -i $(INVENTORY) playbooks/nodes.yml -e lake_nodes_state=absent
+
+.PHONY: clean
+clean: down ## Remove the lake, the downloads and the tool chain
+	docker image rm -f neocampus-datalake-node:debian >/dev/null
+	rm -rf build $(VENV)
+
+.PHONY: test
+test: tools ## Pass all tests: lint, types, unit, sanity, and a whole lake deployed and tried
+	@tools/test
+
+.PHONY: lint
+lint: tools ## Check style, types and declarations
+	@tools/lint
+
+.PHONY: unit
+unit: tools ## Run the unit tests
+	pytest tests/unit
+
+.PHONY: sanity
+sanity: tools ## Run ansible-test sanity on the collection
+	@tools/sanity
+
+.PHONY: lake-test
+lake-test: engine ## Deploy a lake of its own, try it from outside and inside, remove it
+	ENV=test molecule test -s default
+
+.PHONY: molecule
+molecule: engine ## Run one zone's scenario: make molecule ZONE=identity
+	molecule test -s $(ZONE)
+
+.PHONY: lock
+lock: tools ## Renew the locks from the .in files
+	@tools/lock

@@ -1,0 +1,263 @@
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Time series in InfluxDB, through the v1 API (`/write`, `/query`), which InfluxDB 2 also serves."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidInput, NotFound, StoreError
+from ..points import Point, to_line
+from ..times import format_time, parse_time
+
+if TYPE_CHECKING:
+    import requests
+
+MAX_BODY = 8 * 1024 * 1024
+_DATA_REFUSED = (400, 413, 422)
+
+
+def quote(identifier: str) -> str:
+    """A database, measurement or user as InfluxQL writes it."""
+    return '"' + identifier.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+class InfluxDB:
+    """One InfluxDB server. Writes are idempotent: the same series and time is the same point, so all may be retried.
+
+    `readers` are the users that may read every database that `ensure_database` makes.
+
+    Errors of every method: StoreError; it is retriable unless InfluxDB refused the data (or the query) itself.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        username: str,
+        password: str,
+        *,
+        ca_file: str | None = None,
+        timeout: float = 30.0,
+        readers: Iterable[str] = (),
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._credentials = (username, password)
+        self._ca_file = ca_file
+        self._timeout = timeout
+        self._readers = frozenset(readers)
+        self._http: requests.Session | None = None
+        self._ensured: set[tuple[str, frozenset[str]]] = set()
+
+    @property
+    def _session(self) -> requests.Session:
+        if self._http is None:
+            import requests
+            from requests.adapters import HTTPAdapter
+            from urllib3.util.retry import Retry
+
+            session = requests.Session()
+            session.auth = self._credentials
+            session.verify = self._ca_file or True
+            session.trust_env = False  # no proxy between zones, no .netrc in place of the credentials given
+            retry = Retry(
+                total=4,
+                backoff_factor=0.3,
+                status_forcelist=(502, 503, 504),
+                allowed_methods=None,
+                raise_on_status=False,
+                redirect=0,
+            )
+            session.mount("https://", HTTPAdapter(max_retries=retry))
+            session.mount("http://", HTTPAdapter(max_retries=retry))
+            self._http = session
+        return self._http
+
+    def _post(self, path: str, *, params: Mapping[str, str], data: Any) -> requests.Response:
+        import requests
+
+        try:
+            answer = self._session.post(self.url + path, params=dict(params), data=data, timeout=self._timeout)
+        except requests.RequestException as error:
+            raise StoreError(f"InfluxDB at {self.url} did not answer: {error}", retriable=True) from error
+        if answer.status_code >= 300:
+            message = _error_of(answer)
+            if "database not found" in message:
+                raise NotFound(f"InfluxDB: {message}")
+            raise StoreError(
+                f"InfluxDB answered {answer.status_code} to {path}: {message}",
+                retriable=answer.status_code not in _DATA_REFUSED,
+                status=answer.status_code,
+            )
+        return answer
+
+    def ensure_database(self, name: str, readers: Iterable[str] = ()) -> None:
+        """Makes the database, and lets `readers` and those of all databases read it. Needs an administrator's account.
+
+        Asked once in a process: nothing is sent when it was done before.
+        """
+        wanted = (name, self._readers | frozenset(readers))
+        if wanted in self._ensured:
+            return
+        statements = [f"CREATE DATABASE {quote(name)}"]
+        statements += [f"GRANT READ ON {quote(name)} TO {quote(reader)}" for reader in sorted(wanted[1])]
+        self._results("; ".join(statements), None, None)
+        self._ensured.add(wanted)
+
+    def write(self, database: str, points: Iterable[Point], batch: int = 5000) -> int:
+        """Writes points, `batch` at a time, and says how many. The points may come from a generator of any length."""
+        total = 0
+        for lines in _batches((to_line(point) for point in points), batch):
+            try:
+                self._post("/write", params={"db": database, "precision": "ns"}, data="\n".join(lines).encode())
+            except NotFound as error:
+                self._ensured = {item for item in self._ensured if item[0] != database}
+                raise StoreError(f"{error}: it has to be made before it is written", retriable=True) from error
+            total += len(lines)
+        return total
+
+    def query(
+        self, database: str | None, influxql: str, params: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """The rows of a query, each {column: value, tag: value}; times are ns since the epoch.
+
+        `params` fill the `$name` placeholders of WHERE clauses. Errors: NotFound when the database is none.
+        """
+        rows = []
+        for result in self._results(influxql, database, params):
+            for series in result.get("series", ()):
+                for values in series.get("values", ()):
+                    row = dict(series.get("tags", {}))
+                    row.update(zip(series["columns"], values))  # noqa: B905 (3.9)
+                    rows.append(row)
+        return rows
+
+    def _results(self, influxql: str, database: str | None, params: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+        query = {"epoch": "ns"}
+        if database is not None:
+            query["db"] = database
+        form = {"q": influxql}
+        if params:
+            form["params"] = json.dumps(params)
+        answer = self._post("/query", params=query, data=form)
+        try:
+            results = answer.json()["results"]
+        except (ValueError, KeyError, TypeError):
+            raise StoreError(f"InfluxDB did not answer with results: {answer.text[:200]!r}", retriable=True) from None
+        for result in results:
+            if "error" in result:
+                message = str(result["error"])
+                if "database not found" in message:
+                    raise NotFound(f"InfluxDB: {message}", database=database)
+                raise StoreError(f"InfluxDB refused the query: {message}", retriable="timeout" in message)
+        return list(results)
+
+    def measurements(self, database: str) -> list[str]:
+        """The measurements of a database, sorted; none where there is no database."""
+        return self._names(database, "SHOW MEASUREMENTS", "name")
+
+    def topics(self, database: str, measurement: str) -> list[str]:
+        """The topics that a measurement has points of, sorted."""
+        return self._names(database, f'SHOW TAG VALUES FROM {quote(measurement)} WITH KEY = "topic"', "value")
+
+    def _names(self, database: str, influxql: str, column: str) -> list[str]:
+        try:
+            return sorted({str(row[column]) for row in self.query(database, influxql)})
+        except NotFound:
+            return []
+
+    def points(
+        self,
+        database: str,
+        measurement: str,
+        topic: str | None = None,
+        start: datetime | str | int | None = None,
+        end: datetime | str | int | None = None,
+        limit: int = 1000,
+        after: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Points in the order of time: `{time (ISO 8601 UTC), value, **tags}`; `start` <= time < `end`.
+
+        Times are datetimes, ISO 8601 texts or ns. `after` is what `cursor` made of the page before.
+        Errors: InvalidInput for a bad time or cursor.
+        """
+        where, values = [], {}
+        if topic is not None:
+            where.append("topic = $topic")
+            values["topic"] = topic
+        first, skip = _parse_cursor(after)
+        begin = max((bound for bound in (_ns(start), first) if bound is not None), default=None)
+        if begin != first:
+            skip = 0
+        if begin is not None:
+            where.append(f"time >= {begin}")
+        stop = _ns(end)
+        if stop is not None:
+            where.append(f"time < {stop}")
+        influxql = f"SELECT * FROM {quote(measurement)}"  # noqa: S608 (quoted; values are parameters)
+        influxql += f" WHERE {' AND '.join(where)}" if where else ""
+        influxql += f" ORDER BY time ASC LIMIT {int(limit)}" + (f" OFFSET {skip}" if skip else "")
+        try:
+            rows = self.query(database, influxql, values)
+        except NotFound:
+            return []
+        return [
+            {**{key: value for key, value in row.items() if value is not None}, "time": format_time(row["time"])}
+            for row in rows
+        ]
+
+    @staticmethod
+    def cursor(items: Sequence[Mapping[str, Any]], after: str | None = None) -> str | None:
+        """The `after` of the page that follows `items`, which `points` gave for `after`; None after an empty page.
+
+        Several series can have a point at the same time: the cursor is that time, and how many of it were seen.
+        """
+        if not items:
+            return None
+        last = items[-1]["time"]
+        same = sum(1 for _ in itertools.takewhile(lambda item: item["time"] == last, reversed(items)))
+        time = parse_time(last)
+        first, skip = _parse_cursor(after)
+        if same == len(items) and time == first:
+            same += skip
+        return f"{time}.{same}"
+
+
+def _error_of(answer: requests.Response) -> str:
+    try:
+        return str(answer.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        return answer.text[:200] or answer.reason
+
+
+def _ns(moment: datetime | str | int | None) -> int | None:
+    return moment if moment is None or isinstance(moment, int) else parse_time(moment)
+
+
+def _parse_cursor(after: str | None) -> tuple[int | None, int]:
+    if not after:
+        return None, 0
+    time, _dot, skip = after.partition(".")
+    try:
+        if not skip.isascii() or not skip.isdigit():
+            raise ValueError
+        return int(time), int(skip)
+    except ValueError:
+        raise InvalidInput(f"{after!r:.60} is not the cursor of a page of points") from None
+
+
+def _batches(lines: Iterable[str], count: int) -> Iterator[list[str]]:
+    """Lists of at most `count` lines, and not much over MAX_BODY characters."""
+    batch: list[str] = []
+    size = 0
+    for line in lines:
+        batch.append(line)
+        size += len(line)
+        if len(batch) >= count or size >= MAX_BODY:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,68 @@
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Workflow ``check_data_to_process``: start what was listed for processing, and repair what got lost.
+
+Imports that cost time stand inside the tasks: this file is also read by the DAG processor.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import dag, task
+
+
+@dag(
+    dag_id="check_data_to_process",
+    schedule="*/5 * * * *",
+    start_date=datetime(2024, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    tags=["lake"],
+    default_args={"retries": 2},
+    doc_md="""
+Every five minutes: looks for documents that were left `pending`, and starts `new_input` for the entries of `stats`.`swift`
+(`swift_id`, `swift_container`, `swift_user`, `content_type`, optionally `project_id`), each exactly once.
+""",
+)
+def check_data_to_process() -> None:
+    """repair → claim → start (one per batch, none when the list is empty) → release."""
+
+    @task(do_xcom_push=False)
+    def repair(**context: Any) -> None:
+        from lake_airflow import catch_up
+        from neocampus_lake.processing import RunInfo
+
+        run = context["dag_run"]
+        catch_up.repair_pending(
+            RunInfo(dag_id=run.dag_id, run_id=run.run_id, execution_date=run.logical_date or run.run_after)
+        )
+
+    @task(trigger_rule="all_done")  # the list is worked on even where Swift is away
+    def claim() -> list[dict[str, Any]]:
+        from airflow.sdk.exceptions import AirflowSkipException
+        from lake_airflow import catch_up
+
+        runs = catch_up.claim_listed()
+        if not runs:
+            raise AirflowSkipException("nothing is on the list")
+        return runs
+
+    # A start that is skipped means that Airflow had the run already.
+    @task(do_xcom_push=False, trigger_rule="none_failed_min_one_success")
+    def release(runs: list[dict[str, Any]]) -> None:
+        from lake_airflow import catch_up
+
+        catch_up.release_started(runs)
+
+    runs = claim()
+    start = TriggerDagRunOperator.partial(
+        task_id="start", trigger_dag_id="new_input", skip_when_already_exists=True
+    ).expand_kwargs(runs)
+    repair() >> runs
+    start >> release(runs)
+
+
+check_data_to_process()

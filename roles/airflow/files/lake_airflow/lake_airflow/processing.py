@@ -1,0 +1,107 @@
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the workflow ``new_input`` does with a batch of events."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from neocampus_lake.documents import operation
+from neocampus_lake.errors import InvalidInput
+from neocampus_lake.events import Event
+from neocampus_lake.metadata import MetadataStore
+from neocampus_lake.processing import RunInfo, process_batch
+
+from lake_airflow import pipelines, stores, swift
+
+if TYPE_CHECKING:
+    from neocampus_lake.processing import BatchReport
+
+log = logging.getLogger(__name__)
+
+
+def events_of(conf: Mapping[str, Any] | None, project_of: Callable[[str], str | None]) -> list[Event]:
+    """The events in a run's conf: a batch ``{"batch", "events": […]}``, or one payload on its own.
+
+    A payload has at least ``swift_id``, ``swift_container``, ``swift_user`` and ``content_type``; where somebody wrote it
+    without ``project_id``, ``project_of`` tells the project by the container's name (None: unknown).
+    Raises InvalidInput, which says what is missing or wrong.
+    """
+    if not conf:
+        raise InvalidInput(
+            "this workflow needs a conf: either {\"batch\": …, \"events\": […]} or one object as "
+            "{\"swift_id\", \"swift_container\", \"swift_user\", \"content_type\"}"
+        )
+    payloads = conf.get("events", [conf])
+    if not isinstance(payloads, list) or not payloads:
+        raise InvalidInput("\"events\" must be a list with at least one event")
+    events = []
+    for number, payload in enumerate(payloads):
+        if not isinstance(payload, Mapping):
+            raise InvalidInput(f"event {number} must be an object with keys, not {payload!r}")
+        try:
+            events.append(Event.from_payload(_with_project(payload, project_of)))
+        except InvalidInput as error:
+            raise InvalidInput(f"event {number}: {error}") from error
+    return events
+
+
+def _with_project(payload: Mapping[str, Any], project_of: Callable[[str], str | None]) -> dict[str, Any]:
+    container = payload.get("swift_container")
+    if payload.get("project_id") or not isinstance(container, str):
+        return dict(payload)
+    project_id = project_of(container)
+    if project_id is None:
+        raise InvalidInput(f"no project is known to have a container {container!r}: say which, as \"project_id\"")
+    return {**payload, "project_id": project_id}
+
+
+def process(conf: Mapping[str, Any] | None, run: RunInfo) -> BatchReport:
+    """Process the batch. A bad object fails alone; StoreError (retriable) means that the whole batch can be tried again."""
+    config = stores.settings()
+    client = stores.mongodb(config)
+    events = events_of(conf, stores.project_of(client))
+    objects = swift.connect(config)
+
+    def open_object(event: Event) -> BinaryIO:
+        return objects.open(event.project_id, event.container, event.object_name)
+
+    report = process_batch(
+        events,
+        metadata=MetadataStore(client),
+        open_object=open_object,
+        router=pipelines.load([Path(config["pipelines_dir"])]),
+        influxdb=stores.influxdb(config),
+        run=run,
+    )
+    log.info("%d of %d objects processed, %d points", len(report.done), len(events), report.points)
+    return report
+
+
+def record_failure(conf: Mapping[str, Any] | None, run: RunInfo, message: str) -> int:
+    """Log on each object of the batch that no attempt succeeded; how many objects that was."""
+    client = stores.mongodb(stores.settings())
+    metadata = MetadataStore(client)
+    by_container: dict[tuple[str, str], list[Event]] = defaultdict(list)
+    for event in events_of(conf, stores.project_of(client)):
+        by_container[event.project_id, event.container].append(event)
+    return sum(
+        _record_failure(metadata, project_id, container, events, run, message)
+        for (project_id, container), events in by_container.items()
+    )
+
+
+def _record_failure(
+    metadata: MetadataStore, project_id: str, container: str, events: Sequence[Event], run: RunInfo, message: str
+) -> int:
+    store = metadata.store_for(project_id, container, create=True)
+    documents = metadata.for_events(store, events)
+    entry = operation(
+        dag_id=run.dag_id, operation_instance=run.run_id, execution_date=run.execution_date, message=message
+    )
+    metadata.log(store, [(document["swift_object_id"], False, entry, None) for document in documents.values()])
+    return len(documents)

@@ -1,0 +1,47 @@
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Connections to the lake's stores, as ``lake.json`` describes them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neocampus_lake.sinks.influxdb import InfluxDB
+    from pymongo import MongoClient
+
+SETTINGS = "/etc/airflow/lake.json"
+
+
+def settings() -> dict[str, Any]:
+    """The file that the role wrote; ``LAKE_AIRFLOW_SETTINGS`` names another."""
+    return json.loads(Path(os.environ.get("LAKE_AIRFLOW_SETTINGS", SETTINGS)).read_text())
+
+
+def mongodb(config: Mapping[str, Any]) -> MongoClient:
+    """The metadata zone's databases. Connects on first use."""
+    from pymongo import MongoClient
+
+    return MongoClient(**config["mongodb"], tz_aware=True, appname="airflow")
+
+
+def project_of(client: MongoClient) -> Callable[[str], str | None]:
+    """A function from a container's name to the id of the first project that used it, or None."""
+
+    def look_up(container: str) -> str | None:
+        # The first project's container is kept under its own name, a later one's under another.
+        known = client["stats"]["containers"].find_one({"store": container, "container": container})
+        return known["project_id"] if known else None
+
+    return look_up
+
+
+def influxdb(config: Mapping[str, Any]) -> InfluxDB:
+    """The time series store."""
+    from neocampus_lake.sinks.influxdb import InfluxDB
+
+    return InfluxDB(**config["influxdb"], ca_file=config["ca_file"])

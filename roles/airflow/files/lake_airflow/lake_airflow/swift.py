@@ -1,0 +1,126 @@
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read objects from Swift as the lake's own service account."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import random
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+from keystoneauth1.exceptions import ClientException
+from keystoneauth1.identity.v3 import Password
+from keystoneauth1.session import Session
+from neocampus_lake.errors import NotFound, StoreError
+from requests import RequestException, Response
+from urllib3.exceptions import HTTPError
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 60
+
+
+class TokenPassword(Password):
+    """Password authentication whose token outlives the process: each task is a process of its own.
+
+    The token is kept in ``path``, readable by this user only; a token that Keystone refuses is replaced.
+    """
+
+    def __init__(self, path: Path, **options: Any) -> None:
+        super().__init__(**options)
+        self._path = path
+        try:
+            self.set_auth_state(path.read_text())
+        except (OSError, ValueError, KeyError):
+            log.debug("no token in %s yet", path)
+
+    def get_auth_ref(self, session: Session, **options: Any) -> Any:
+        """Ask Keystone for a token and keep it."""
+        self.auth_ref = super().get_auth_ref(session, **options)
+        handle, name = tempfile.mkstemp(dir=self._path.parent)  # made with mode 0600
+        with os.fdopen(handle, "w") as file:
+            file.write(self.get_auth_state())
+        os.replace(name, self._path)
+        return self.auth_ref
+
+
+class _Body(io.RawIOBase):
+    """The body of an answer as a file; a broken connection is a StoreError."""
+
+    def __init__(self, response: Response, name: str) -> None:
+        self._response = response
+        self._name = name
+        response.raw.decode_content = True
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._response.raw.read(len(buffer))
+        except (HTTPError, OSError) as error:
+            raise StoreError(f"Swift broke off while sending {self._name}: {error}", retriable=True) from error
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._response.close()
+        super().close()
+
+
+class Swift:
+    """Objects of any project, through whichever of the proxies answers."""
+
+    def __init__(self, *, session: Session, urls: Sequence[str]) -> None:
+        """``urls``: the proxies' addresses, each without path."""
+        self._session = session
+        self._urls = list(urls)
+
+    def open(self, project_id: str, container: str, name: str) -> BinaryIO:
+        """The object's content. Raises NotFound, or StoreError (retriable) where no proxy could give it."""
+        response = self._request("GET", project_id, container, name)
+        return io.BufferedReader(_Body(response, f"{container}/{name}"), 1 << 20)
+
+    def head(self, project_id: str, container: str, name: str) -> dict[str, Any]:
+        """``etag``, ``size`` in bytes and ``content_type`` of the object. Errors as in open()."""
+        with self._request("HEAD", project_id, container, name) as response:
+            headers = response.headers
+            return {
+                "etag": headers.get("Etag", "").strip('"'),
+                "size": int(headers.get("Content-Length", 0)),
+                "content_type": headers.get("Content-Type", "application/octet-stream"),
+            }
+
+    def _request(self, method: str, project_id: str, container: str, name: str) -> Response:
+        path = f"/v1/AUTH_{quote(project_id, safe='')}/{quote(container, safe='')}/{quote(name)}"
+        problems = []
+        for url in random.sample(self._urls, len(self._urls)):  # spreads the load; no secret depends on it  # noqa: S311
+            try:
+                response = self._session.request(
+                    url + path, method, stream=True, raise_exc=False, timeout=(CONNECT_SECONDS, READ_SECONDS)
+                )
+            except (ClientException, RequestException) as error:
+                problems.append(f"{url}: {error}")
+                continue
+            if response.status_code in (200, 206):
+                return response
+            response.close()
+            if response.status_code == 404:
+                raise NotFound(f"no object {name} in container {container} of project {project_id}")
+            problems.append(f"{url}: status {response.status_code}")
+        raise StoreError(f"Swift does not give {container}/{name}: {'; '.join(problems)}", retriable=True)
+
+
+def connect(settings: Mapping[str, Any]) -> Swift:
+    """Swift as ``lake.json`` describes it."""
+    auth = TokenPassword(Path(settings["state_dir"]) / "keystone-token.json", **settings["keystone"])
+    session = Session(auth=auth, verify=settings["ca_file"], user_agent="lake-airflow", connect_retries=1)
+    return Swift(session=session, urls=settings["swift"]["urls"])

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+"""REST API of the neOCampus data lake."""

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+"""The parts of the lake that a running API holds, and what routes ask of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader
+from neocampus_lake.documents import check_container_name
+
+from .errors import ApiError, not_found
+from .identity import Identity, Keystone, Tokens, require
+from .inserts import Inserter
+from .observe import note
+from .settings import Settings
+from .stores import Stores, influx_client, mongo_client
+from .swift import Swift
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Everything behind the routes."""
+
+    settings: Settings
+    keystone: Keystone
+    tokens: Tokens
+    swift: Swift
+    stores: Stores
+    inserter: Inserter
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Lake:
+        """Clients for every part; none connects before it is used, so the API starts while parts are away."""
+        ca_file = str(settings.ca_file) if settings.ca_file else None
+        keystone = Keystone(settings.identity, ca_file)
+        swift = Swift(settings.swift, ca_file)
+        stores = Stores(mongo_client(settings), influx_client(settings), settings.influxdb.timeout_seconds)
+        return cls(
+            settings, keystone, Tokens(keystone, settings.identity), swift, stores, Inserter(settings.limits, swift, stores)
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.swift.close()
+        self.stores.client.close()
+
+    async def store(self, identity: Identity, container: str) -> str:
+        """The store of a container of the token's project. InvalidName, or 404 for none such or another project's."""
+        check_container_name(container)
+        store = await self.stores.store(identity.project_id or "", container)
+        if store is None:
+            raise not_found(
+                f"container {container!r}", "GET /api/v1/containers lists those that do; one is made with its first object"
+            )
+        return store
+
+
+def _lake(request: Request) -> Lake:
+    lake: Lake = request.app.state.lake
+    return lake
+
+
+TheLake = Annotated[Lake, Depends(_lake)]
+
+_token = APIKeyHeader(
+    name="X-Auth-Token", scheme_name="token", auto_error=False, description="A Keystone token of a project: POST /api/v1/auth/token"
+)
+
+
+async def _identity(request: Request, lake: TheLake, token: Annotated[str | None, Security(_token)]) -> AsyncIterator[Identity]:
+    identity = await lake.tokens.identity(token)
+    note(request.scope, user=identity.user, project=identity.project)
+    try:
+        yield identity
+    except ApiError as error:
+        if error.status == 401:
+            lake.tokens.forget(identity.token)
+        raise
+
+
+def _reader(lake: TheLake, identity: Annotated[Identity, Depends(_identity)]) -> Identity:
+    require(identity, lake.settings.identity.read_roles, "reading")
+    return identity
+
+
+def _writer(lake: TheLake, identity: Annotated[Identity, Depends(_identity)]) -> Identity:
+    require(identity, lake.settings.identity.write_roles, "inserting")
+    return identity
+
+
+Reader = Annotated[Identity, Depends(_reader)]
+Writer = Annotated[Identity, Depends(_writer)]

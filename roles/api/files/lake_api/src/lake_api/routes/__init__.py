@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+"""The paths of the API, and the forms of their answers as OpenAPI shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ErrorBody(BaseModel):
+    code: str = Field(description="For programs; stays the same.")
+    message: str = Field(description="What was wrong and what to do.")
+    detail: Any = Field(default=None, description="Particulars, or null.")
+
+
+class Error(BaseModel):
+    """Every answer that is not a success."""
+
+    error: ErrorBody
+
+
+class Operation(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    execution_date: str
+    dag_id: str
+    operation_instance: str
+
+
+class Document(BaseModel):
+    """The metadata document of an object."""
+
+    model_config = ConfigDict(extra="allow")
+
+    swift_object_id: str = Field(description="A number as text, unique in the lake.", examples=["17"])
+    swift_container: str
+    swift_user: str
+    original_object_name: str
+    content_type: str
+    data_processing: str = Field(description="`default` or `custom`.")
+    application: str | None = None
+    creation_date: str
+    last_modified: str
+    size: int = Field(description="Bytes.")
+    etag: str | None = Field(description="MD5 of the content.")
+    status: str = Field(description="`pending` until the object is known to be in Swift, then `stored`.")
+    successful_operations: list[Operation]
+    failed_operations: list[Operation]
+    processed_data_area_service: Any = None
+    other_data: Any = None
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The error answers of a path, for OpenAPI."""
+    meanings = {
+        400: "Something in the request is wrong; the message says what.",
+        401: "No token, or one that is not valid; or wrong credentials.",
+        403: "The role does not allow this, or the token is of no project.",
+        404: "There is no such thing in the project.",
+        409: "It changed meanwhile; send the request again.",
+        413: "Too large.",
+        415: "The body has another type.",
+        416: "The range is outside the data.",
+        503: "A part of the lake is away; send the request again later.",
+    }
+    return {status: {"model": Error, "description": meanings[status]} for status in statuses}

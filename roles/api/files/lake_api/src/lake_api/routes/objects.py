@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+"""Containers, objects and their data."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import anyio
+import httpx
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from neocampus_lake.documents import check_object_id, to_json
+from pydantic import BaseModel, Field
+
+from .. import forms, paging
+from ..errors import ApiError, forbidden, not_found, unauthorized
+from ..lake import Lake, Reader, TheLake, Writer
+from ..observe import note
+from ..stores import blocking
+from ..swift import SwiftAway, Target
+from . import Document, errors
+
+router = APIRouter(prefix="/containers", tags=["objects"])
+
+Container = Annotated[str, Path(description="A container of the token's project.")]
+ObjectId = Annotated[str, Path(description="The object's `swift_object_id`.")]
+
+_ASKED = ("range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range")
+_ANSWERED = ("content-type", "content-length", "content-range", "content-encoding", "accept-ranges", "etag", "last-modified")
+_FORM = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "metadata": {
+                        "type": "object",
+                        "description": "Fields of the document that a user may set, as JSON. Put it before `file`: a large file "
+                        "then streams; else it waits on the API's disk, up to a limit, until the form ends.",
+                    },
+                    "file": {"type": "string", "format": "binary"},
+                },
+            },
+            "encoding": {"metadata": {"contentType": "application/json"}},
+        }
+    },
+}
+
+
+class ContainerList(BaseModel):
+    items: list[str]
+    next: str | None
+
+
+class DocumentList(BaseModel):
+    items: list[Document]
+    next: str | None
+
+
+class ObjectQuery(paging.Between):
+    """Which objects; times are those of their creation."""
+
+    content_type: str | None = Field(default=None, min_length=1, max_length=255, description="A type, or a class as `image/*`.")
+
+
+@router.get("", response_model=ContainerList, responses=errors(400, 401, 403, 503), summary="Containers of the project")
+async def list_containers(identity: Reader, lake: TheLake, given: Annotated[paging.Paged, Query()]) -> Any:
+    """Names, in order."""
+    query = ("containers", identity.project_id)
+    after = paging.decode(query, given.cursor)
+    names = await blocking(lake.stores.metadata.containers, identity.project_id)
+    return paging.page([name for name in names if after is None or name > after], given.limit, query, lambda shown: shown[-1])
+
+
+@router.post(
+    "/{container}/objects",
+    status_code=201,
+    responses={201: {"model": Document, "description": "The metadata document."}} | errors(400, 401, 403, 409, 413, 415, 503),
+    openapi_extra={"requestBody": _FORM},
+    summary="Insert an object",
+)
+async def insert(request: Request, container: Container, identity: Writer, lake: TheLake) -> Response:
+    """Insert a file with its metadata. A container that is not there is made, with processing on."""
+    form = forms.FormReader(request.stream(), forms.boundary(request.headers.get("content-type")))
+    document = await lake.inserter.insert(identity, container, form)
+    note(request.scope, container=container, object_id=document["swift_object_id"])
+    place = f"/api/v1/containers/{quote(container, safe='')}/objects/{document['swift_object_id']}"
+    return JSONResponse(to_json(document), 201, {"Location": place})
+
+
+@router.get(
+    "/{container}/objects",
+    responses={200: {"model": DocumentList}} | errors(400, 401, 403, 404, 503),
+    summary="Metadata documents of a container",
+)
+async def list_objects(container: Container, identity: Reader, lake: TheLake, given: Annotated[ObjectQuery, Query()]) -> Response:
+    """In the order of their ids, oldest first."""
+    store = await lake.store(identity, container)
+    query = ("objects", store, given.content_type, given.start, given.end)
+    found = await blocking(
+        lake.stores.metadata.find,
+        store,
+        content_type=given.content_type,
+        start=paging.moment(given.start),
+        end=paging.moment(given.end),
+        limit=given.limit + 1,
+        after=paging.decode(query, given.cursor),
+    )
+    answer = paging.page(found, given.limit, query, lambda shown: shown[-1]["swift_object_id"])
+    return JSONResponse(to_json(answer))
+
+
+@router.get(
+    "/{container}/objects/{object_id}",
+    responses={200: {"model": Document}} | errors(400, 401, 403, 404, 503),
+    summary="Metadata document of an object",
+)
+async def get_object(container: Container, object_id: ObjectId, identity: Reader, lake: TheLake) -> Response:
+    """With every operation that was logged on it."""
+    return JSONResponse(to_json(await _document(lake, identity, container, object_id)))
+
+
+@router.api_route(
+    "/{container}/objects/{object_id}/data",
+    methods=["GET"],
+    responses={
+        200: {"content": {"application/octet-stream": {}}, "description": "The bytes as they went in."},
+        206: {"description": "The range that was asked for."},
+        304: {"description": "Not changed."},
+    }
+    | errors(400, 401, 403, 404, 416, 503),
+    summary="Data of an object",
+)
+@router.head("/{container}/objects/{object_id}/data", include_in_schema=False)
+async def get_data(request: Request, container: Container, object_id: ObjectId, identity: Reader, lake: TheLake) -> Response:
+    """Streams; knows ranges and conditions (Range, If-None-Match, …)."""
+    document = await _document(lake, identity, container, object_id)
+    name = document["original_object_name"]
+    asked = {header: request.headers[header] for header in _ASKED if header in request.headers}
+    target = Target(identity.project_id or "", container, document["swift_object_name"])
+    answer = await lake.swift.open(target, identity.token, request.method, asked)
+    headers = {header: answer.headers[header] for header in _ANSWERED if header in answer.headers}
+    if answer.status_code in (200, 206, 304):
+        headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+        headers["Cache-Control"] = "private, no-cache"
+        headers["Content-Security-Policy"] = "sandbox"
+        if request.method == "HEAD" or answer.status_code == 304:
+            await answer.aclose()
+            return Response(status_code=answer.status_code, headers=headers)
+        return StreamingResponse(_body(answer), answer.status_code, headers)
+    await answer.aclose()
+    raise _refused(answer, document)
+
+
+async def _body(answer: httpx.Response) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in answer.aiter_raw():
+            yield chunk
+    finally:
+        with anyio.CancelScope(shield=True):
+            await answer.aclose()
+
+
+def _refused(answer: httpx.Response, document: dict[str, Any]) -> ApiError:
+    """What to say when Swift does not give the data of a document."""
+    what = f"the data of object {document['swift_object_id']}"
+    if answer.status_code == 401:
+        return unauthorized("Swift no longer takes the token; log in again with POST /api/v1/auth/token")
+    if answer.status_code == 403:
+        return forbidden(f"your role does not allow reading {what} from Swift; ask the project's administrator")
+    if answer.status_code == 404:
+        if document.get("status") == "pending":
+            return ApiError(404, "not_stored", f"{what} is not stored yet; ask again later, or insert it again")
+        return ApiError(404, "not_found", f"{what} is no longer in Swift: it was deleted there")
+    if answer.status_code == 412:
+        return ApiError(412, "precondition_failed", f"{what} is not as the If-… header of the request demands")
+    if answer.status_code == 416:
+        given = {"Content-Range": answer.headers["content-range"]} if "content-range" in answer.headers else {}
+        return ApiError(416, "bad_range", f"{what} has {document['size']} bytes; ask for a range within them", headers=given)
+    return SwiftAway()
+
+
+async def _document(lake: Lake, identity: Reader, container: str, object_id: str) -> dict[str, Any]:
+    store = await lake.store(identity, container)
+    check_object_id(object_id)
+    document = await blocking(lake.stores.metadata.get, store, object_id)
+    if document is None:
+        raise not_found(
+            f"object {object_id} of container {container!r}", f"GET /api/v1/containers/{quote(container, safe='')}/objects lists those that do"
+        )
+    return document

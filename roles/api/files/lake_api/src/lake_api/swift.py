@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+"""A streaming client of the Swift proxies.
+
+Requests go round the proxies; one that can't be reached is left alone for some seconds. What can be sent again (no body,
+or a body that is at hand) moves on to the next proxy after any failure of one; a body that streams from the client can
+only move on while none of it has been sent.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import httpx
+
+from .errors import ApiError, ServiceAway, bad_request, forbidden, unauthorized
+from .settings import Swift as SwiftSettings
+
+log = logging.getLogger("lake_api.swift")
+
+AVOID_SECONDS = 5.0
+# Below the time after which proxies close idle connections, so that a put does not meet a closing one.
+_IDLE_SECONDS = 4.0
+_AWAY = frozenset({500, 502, 503, 504})
+
+Body = bytes | Callable[[], AsyncIterator[bytes]]
+"""What is put: bytes, or a function that gives the content from its start each time it is called."""
+
+
+class SwiftAway(ServiceAway):
+    """No proxy did it. `uncertain`: the object may have been stored all the same."""
+
+    def __init__(self, uncertain: bool = False, message: str | None = None) -> None:
+        super().__init__("Swift", message)
+        self.uncertain = uncertain
+
+
+class ObjectExists(ApiError):
+    """There is an object of that name, which is left as it is."""
+
+    def __init__(self) -> None:
+        super().__init__(409, "conflict", "an object of this id is there already; send the request again")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request goes: account and, within it, container and object."""
+
+    project_id: str
+    container: str
+    name: str | None = None
+
+
+class Swift:
+    """The raw zone as the holder of a token sees it."""
+
+    def __init__(
+        self, settings: SwiftSettings, ca_file: str | None = None, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._prefix = settings.account_prefix
+        self._urls = [url.rstrip("/") for url in settings.urls]
+        self._turn = itertools.count()
+        self._avoid: dict[str, float] = {}
+        self._client = httpx.AsyncClient(
+            transport=transport,
+            verify=ssl.create_default_context(cafile=ca_file),
+            trust_env=False,
+            follow_redirects=False,
+            headers={"User-Agent": "lake-api", "Accept-Encoding": "identity"},
+            timeout=httpx.Timeout(settings.answer_seconds, connect=settings.connect_seconds, pool=settings.answer_seconds),
+            limits=httpx.Limits(
+                max_connections=settings.connections,
+                max_keepalive_connections=settings.connections,
+                keepalive_expiry=_IDLE_SECONDS,
+            ),
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def alive(self) -> bool:
+        """Whether a proxy is well."""
+        for url in self._order():
+            try:
+                if (await self._client.get(f"{url}/healthcheck")).status_code == 200:
+                    return True
+            except httpx.HTTPError:
+                continue
+        return False
+
+    async def open(self, target: Target, token: str, method: str, headers: Mapping[str, str]) -> httpx.Response:
+        """The answer to a GET or HEAD with its body unread; the caller closes it. Statuses of objects pass through."""
+        return await self._send(method, target, token, headers, None)
+
+    async def container_exists(self, target: Target, token: str) -> bool:
+        """Whether the container is there. ApiError 401, 403, 503."""
+        answer = await self._send("HEAD", target, token, {}, None)
+        await answer.aclose()
+        if answer.status_code == 404:
+            return False
+        _check(answer, target)
+        return True
+
+    async def make_container(self, target: Target, token: str, headers: Mapping[str, str]) -> None:
+        """Make the container; one that is there gets the headers. ApiError 401, 403, 503."""
+        answer = await self._send("PUT", target, token, {**headers, "Content-Length": "0"}, b"")
+        await answer.aclose()
+        _check(answer, target)
+
+    async def put(
+        self,
+        target: Target,
+        token: str,
+        content_type: str,
+        body: Body,
+        *,
+        size: int | None = None,
+        md5: str | None = None,
+        once: bool = False,
+    ) -> str:
+        """Put a new object; returns its etag (MD5, hex).
+
+        `size` (bytes) and `md5` (hex) when known. `once`: the body can be read one time only.
+        Raises SwiftAway, ObjectExists, ApiError (401, 403, 413, …), and whatever the body raises; then nothing is stored,
+        but for a SwiftAway that says `uncertain`.
+        """
+        headers = {"Content-Type": content_type, "If-None-Match": "*"}
+        if size is not None:
+            headers["Content-Length"] = str(size)
+        if md5 is not None:
+            headers["ETag"] = md5
+        answer = await self._send("PUT", target, token, headers, body, once=once)
+        await answer.aclose()
+        if answer.status_code == 412:
+            raise ObjectExists
+        _check(answer, target)
+        return answer.headers.get("etag", "").strip('"')
+
+    async def _send(
+        self, method: str, target: Target, token: str, headers: Mapping[str, str], body: Body | None, *, once: bool = False
+    ) -> httpx.Response:
+        path = f"/v1/{quote(self._prefix + target.project_id, safe='')}/{quote(target.container, safe='')}"
+        if target.name is not None:
+            path += "/" + quote(target.name)
+        uncertain = False
+        for url in self._order():
+            content = body() if callable(body) else body
+            sent = {**headers, "X-Auth-Token": token}
+            if uncertain:
+                sent.pop("If-None-Match", None)  # what may be there is this very content
+            request = self._client.build_request(method, url + path, headers=sent, content=content)
+            try:
+                answer = await self._client.send(request, stream=True)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                self._avoid[url] = time.monotonic() + AVOID_SECONDS
+                log.warning("Swift proxy %s can't be reached: %s", url, error)
+                continue
+            except httpx.PoolTimeout:
+                raise SwiftAway(message="the API has too many transfers under way at the moment; try again later") from None
+            except httpx.TransportError as error:
+                log.warning("Swift proxy %s broke off a %s: %s %s", url, method, type(error).__name__, error)
+                uncertain = uncertain or body is not None
+                if once:
+                    break
+                continue
+            if answer.status_code in _AWAY:
+                log.warning("Swift proxy %s answered %s with %s (%s)", url, method, answer.status_code, _transaction(answer))
+                uncertain = uncertain or body is not None
+                await answer.aclose()
+                if once:
+                    break
+                continue
+            return answer
+        raise SwiftAway(uncertain)
+
+    def _order(self) -> Iterator[str]:
+        start = next(self._turn) % len(self._urls)
+        turn = self._urls[start:] + self._urls[:start]
+        now = time.monotonic()
+        return iter(sorted(turn, key=lambda url: self._avoid.get(url, 0.0) > now))
+
+
+def _transaction(answer: httpx.Response) -> str:
+    return answer.headers.get("x-trans-id", "no transaction id")
+
+
+def _check(answer: httpx.Response, target: Target) -> None:
+    """ApiError for a status that is no success."""
+    status = answer.status_code
+    if status < 300:
+        return
+    log.warning("Swift answered %s (%s)", status, _transaction(answer))
+    if status == 401:
+        raise unauthorized("Swift no longer takes the token; log in again with POST /api/v1/auth/token")
+    if status == 403:
+        raise forbidden(f"your role does not allow this in container {target.container!r}; ask the project's administrator")
+    if status == 404:
+        raise ApiError(409, "container_removed", f"container {target.container!r} was removed from Swift meanwhile; send the request again")
+    if status == 413:
+        raise ApiError(413, "too_large", "the file is larger than Swift takes, or over the quota of the container or project")
+    if status in (429, 498):
+        raise ApiError(429, "too_many_requests", "Swift takes no more requests for this at the moment; try again later", headers={"Retry-After": "5"})
+    if status == 507:
+        raise ApiError(507, "insufficient_storage", "Swift has no space left; tell an administrator")
+    if status == 422:
+        raise bad_request("the content changed on its way to Swift; send it again", "checksum_mismatch")
+    raise bad_request(f"Swift refused the request with status {status}; check the names of container and file")
