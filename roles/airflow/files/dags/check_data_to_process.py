@@ -23,8 +23,9 @@ from airflow.sdk import dag, task
     tags=["lake"],
     default_args={"retries": 2},
     doc_md="""
-Every five minutes: looks for documents that were left `pending`, and starts `new_input` for the entries of `stats`.`swift`
-(`swift_id`, `swift_container`, `swift_user`, `content_type`, optionally `project_id`), each exactly once.
+Every five minutes: looks for documents that were left `pending`, and starts `new_input` for the entries of the list
+`stats`.`swift`, each exactly once. An entry has `swift_id`, `swift_container`, `swift_user`, `content_type` and, where
+several projects have a container of that name, `project_id`.
 """,
 )
 def check_data_to_process() -> None:

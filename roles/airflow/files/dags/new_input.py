@@ -39,9 +39,10 @@ def record_failure(context: Any) -> None:
     catchup=False,
     tags=["lake"],
     doc_md="""
-Processes a batch of new objects: finds the pipeline of each by its metadata, runs it, logs the operation on its document.
+Processes a batch of new objects: finds the pipeline of each by its metadata, runs it, logs it on the object's document.
 
-Started by the relay on the Swift proxies with `{"batch": …, "events": […]}`, by `check_data_to_process`, or by hand for one object:
+Started by the relay on the Swift proxies with `{"batch": …, "events": […]}`, by `check_data_to_process`, or by hand for
+one object:
 `{"swift_id": "17", "swift_container": "campus", "swift_user": "alice", "content_type": "application/json"}`
 """,
 )
@@ -57,10 +58,12 @@ def new_input() -> None:
     def process(**context: Any) -> None:
         from airflow.sdk.exceptions import AirflowFailException
         from lake_airflow import processing
-        from neocampus_lake.errors import InvalidInput
+        from neocampus_lake.errors import DeclarationError, InvalidInput
 
         try:
             processing.process(context["dag_run"].conf, run_of(context))
+        except DeclarationError:
+            raise  # not the batch is wrong but the deployment: it is tried again, until somebody has mended that
         except InvalidInput as error:
             raise AirflowFailException(f"nothing was processed: {error}") from error
 

@@ -40,7 +40,9 @@ class LakeFabAuthManager(FabAuthManager):
     """FAB's permissions, with a right to start runs of one DAG and to do nothing else to it.
 
     FAB asks for "can_edit" on the DAG from whoever creates a run; that would let a service account pause the DAG.
-    "can_create" on "DAG Run:<dag>" is enough here. (The class's name must contain "FabAuthManager": Airflow looks for it.)
+    "can_create" on "DAG Run:<dag>" is enough here.
+
+    The class's name must contain "FabAuthManager": Airflow looks for that text to know whose permissions to keep.
     """
 
     def is_authorized_dag(

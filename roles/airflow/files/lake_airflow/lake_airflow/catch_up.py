@@ -18,10 +18,11 @@ from neocampus_lake.metadata import MetadataStore
 from lake_airflow import stores, swift
 
 if TYPE_CHECKING:
-    from lake_airflow.swift import Swift
     from neocampus_lake.processing import RunInfo
     from pymongo import MongoClient
     from pymongo.collection import Collection
+
+    from lake_airflow.swift import Swift
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ REPAIR = 1000  # pending documents looked at by one check and container
 
 
 def to_do(client: MongoClient) -> Collection:
-    """The list of data to process. It shares its collection with the counter of object ids, which has no ``swift_id``."""
+    """The list of data to process. The counter of object ids, in the same collection, has no ``swift_id``."""
     return client["stats"]["swift"]
 
 
@@ -68,9 +69,9 @@ def repair(
 ) -> tuple[int, int]:
     """Deal with documents that were left ``pending``: (how many were put on the list, how many have no object).
 
-    Such a document is left by a crash between the document and the object, or between the object and its event. Where the
-    object is there, it is put on the list of data to process; where it is not, the document says so and is looked at no more
-    (should the object come later, its event starts the processing as ever).
+    Such a document is left by a crash between the document and the object, or between the object and its event. If the
+    object is there, it is put on the list of data to process; if it is not, the document says so and is not looked at
+    again (should the object come later, its event starts the processing as ever).
     """
     listed = lost = 0
     cutoff = datetime.now(UTC) - older_than

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bring Airflow's database to the state that its role declares: tables, roles, service accounts.
 
-Reads ``{"roles": {name: [[action, resource], …]}, "accounts": [{"name", "role", "password"}, …]}`` as JSON from standard
-input (so that no password stands on a command line), and prints what it changed, one line each; nothing when all was well.
+Reads ``{"roles": {name: [[action, resource], …]}, "accounts": [{"name", "role", "password"}, …]}`` as JSON from
+standard input (so that no password stands on a command line), and prints what it changed, one line each; nothing when
+all was well.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def migrate() -> bool:
         check_migrations(timeout=1)
     except TimeoutError:
         airflow = os.path.join(os.path.dirname(sys.executable), "airflow")
-        subprocess.run([airflow, "db", "migrate"], check=True, stdout=sys.stderr)
+        subprocess.run([airflow, "db", "migrate"], check=True, stdout=sys.stderr)  # noqa: S603
         return True
     return False
 

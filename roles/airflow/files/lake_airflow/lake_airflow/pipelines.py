@@ -21,7 +21,7 @@ def load(paths: list[Path]) -> Router:
     for declaration in declarations:
         if declaration.weight != "light":
             raise DeclarationError(
-                f"{declaration.source}: pipeline {declaration.name!r} is {declaration.weight}; this lake only runs light ones"
+                f"{declaration.source}: pipeline {declaration.name!r} is {declaration.weight}; only light ones can run"
             )
     return Router(declarations)
 

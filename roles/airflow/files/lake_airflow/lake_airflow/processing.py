@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from neocampus_lake.documents import operation
-from neocampus_lake.errors import InvalidInput
+from neocampus_lake.errors import InvalidInput, InvalidName
 from neocampus_lake.events import Event
 from neocampus_lake.metadata import MetadataStore
 from neocampus_lake.processing import RunInfo, process_batch
@@ -27,18 +27,18 @@ log = logging.getLogger(__name__)
 def events_of(conf: Mapping[str, Any] | None, project_of: Callable[[str], str | None]) -> list[Event]:
     """The events in a run's conf: a batch ``{"batch", "events": […]}``, or one payload on its own.
 
-    A payload has at least ``swift_id``, ``swift_container``, ``swift_user`` and ``content_type``; where somebody wrote it
-    without ``project_id``, ``project_of`` tells the project by the container's name (None: unknown).
+    A payload has at least ``swift_id``, ``swift_container``, ``swift_user`` and ``content_type``; where somebody wrote
+    it without ``project_id``, ``project_of`` tells the project by the container's name (None: unknown).
     Raises InvalidInput, which says what is missing or wrong.
     """
     if not conf:
         raise InvalidInput(
-            "this workflow needs a conf: either {\"batch\": …, \"events\": […]} or one object as "
-            "{\"swift_id\", \"swift_container\", \"swift_user\", \"content_type\"}"
+            'this workflow needs a conf: either {"batch": …, "events": […]} or one object as '
+            '{"swift_id", "swift_container", "swift_user", "content_type"}'
         )
     payloads = conf.get("events", [conf])
     if not isinstance(payloads, list) or not payloads:
-        raise InvalidInput("\"events\" must be a list with at least one event")
+        raise InvalidInput('"events" must be a list with at least one event')
     events = []
     for number, payload in enumerate(payloads):
         if not isinstance(payload, Mapping):
@@ -56,12 +56,12 @@ def _with_project(payload: Mapping[str, Any], project_of: Callable[[str], str | 
         return dict(payload)
     project_id = project_of(container)
     if project_id is None:
-        raise InvalidInput(f"no project is known to have a container {container!r}: say which, as \"project_id\"")
+        raise InvalidInput(f'no project is known to have a container {container!r}: say which, as "project_id"')
     return {**payload, "project_id": project_id}
 
 
 def process(conf: Mapping[str, Any] | None, run: RunInfo) -> BatchReport:
-    """Process the batch. A bad object fails alone; StoreError (retriable) means that the whole batch can be tried again."""
+    """Process the batch. A bad object fails alone; StoreError means that the whole batch can be tried again."""
     config = stores.settings()
     client = stores.mongodb(config)
     events = events_of(conf, stores.project_of(client))
@@ -78,6 +78,8 @@ def process(conf: Mapping[str, Any] | None, run: RunInfo) -> BatchReport:
         influxdb=stores.influxdb(config),
         run=run,
     )
+    for failure in report.failed:
+        log.warning("%(container)s/%(object)s: %(message)s", failure)
     log.info("%d of %d objects processed, %d points", len(report.done), len(events), report.points)
     return report
 
@@ -98,10 +100,18 @@ def record_failure(conf: Mapping[str, Any] | None, run: RunInfo, message: str) -
 def _record_failure(
     metadata: MetadataStore, project_id: str, container: str, events: Sequence[Event], run: RunInfo, message: str
 ) -> int:
-    store = metadata.store_for(project_id, container, create=True)
+    try:
+        store = metadata.store_for(project_id, container, create=True)
+    except InvalidName as error:  # no store can hold it, so there is no document to write on
+        log.warning("%s: %s", container, error)
+        return 0
     documents = metadata.for_events(store, events)
     entry = operation(
-        dag_id=run.dag_id, operation_instance=run.run_id, execution_date=run.execution_date, message=message
+        dag_id=run.dag_id,
+        operation_instance=run.run_id,
+        execution_date=run.execution_date,
+        pipeline=None,
+        message=message,
     )
     metadata.log(store, [(document["swift_object_id"], False, entry, None) for document in documents.values()])
     return len(documents)

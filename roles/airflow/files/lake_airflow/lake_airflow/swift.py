@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import logging
 import os
 import random
@@ -20,7 +18,6 @@ from keystoneauth1.identity.v3 import Password
 from keystoneauth1.session import Session
 from neocampus_lake.errors import NotFound, StoreError
 from requests import RequestException, Response
-from urllib3.exceptions import HTTPError
 
 log = logging.getLogger(__name__)
 
@@ -52,30 +49,6 @@ class TokenPassword(Password):
         return self.auth_ref
 
 
-class _Body(io.RawIOBase):
-    """The body of an answer as a file; a broken connection is a StoreError."""
-
-    def __init__(self, response: Response, name: str) -> None:
-        self._response = response
-        self._name = name
-        response.raw.decode_content = True
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        try:
-            data = self._response.raw.read(len(buffer))
-        except (HTTPError, OSError) as error:
-            raise StoreError(f"Swift broke off while sending {self._name}: {error}", retriable=True) from error
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        self._response.close()
-        super().close()
-
-
 class Swift:
     """Objects of any project, through whichever of the proxies answers."""
 
@@ -86,8 +59,9 @@ class Swift:
 
     def open(self, project_id: str, container: str, name: str) -> BinaryIO:
         """The object's content. Raises NotFound, or StoreError (retriable) where no proxy could give it."""
-        response = self._request("GET", project_id, container, name)
-        return io.BufferedReader(_Body(response, f"{container}/{name}"), 1 << 20)
+        body = self._request("GET", project_id, container, name).raw
+        body.decode_content = True
+        return body
 
     def head(self, project_id: str, container: str, name: str) -> dict[str, Any]:
         """``etag``, ``size`` in bytes and ``content_type`` of the object. Errors as in open()."""

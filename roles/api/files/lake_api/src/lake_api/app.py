@@ -4,28 +4,27 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse
-from starlette.staticfiles import StaticFiles
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, Response
 from starlette.types import ASGIApp
 
-from . import errors, settings
+from . import __version__, errors, settings
 from .lake import Lake
 from .observe import Observe
 from .routes import auth, health, objects, timeseries
 
 PREFIX = "/api/v1"
-_STATIC = Path(__file__).parent / "static"
 _DOCS_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
 
 
-def create_app(configuration: settings.Settings | None = None, connect: Callable[[settings.Settings], Lake] = Lake.connect) -> FastAPI:
+def create_app(
+    configuration: settings.Settings | None = None, connect: Callable[[settings.Settings], Lake] = Lake.connect
+) -> ASGIApp:
     """The API with `configuration`, else with the one that the configuration file has."""
     chosen = configuration or settings.load()
 
@@ -39,7 +38,7 @@ def create_app(configuration: settings.Settings | None = None, connect: Callable
 
     app = FastAPI(
         title="neOCampus data lake",
-        version=importlib.metadata.version("lake-api"),
+        version=__version__,
         summary="Insert, find and fetch data and metadata; read time series.",
         description="Log in at `/api/v1/auth/token` and send the token in the header `X-Auth-Token`. "
         "A list is `{items, next}`: give `next` as `cursor` until it is null.",
@@ -48,7 +47,7 @@ def create_app(configuration: settings.Settings | None = None, connect: Callable
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_checked(lifespan),
+        lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,
     )
     errors.install(app)
@@ -56,5 +55,28 @@ def create_app(configuration: settings.Settings | None = None, connect: Callable
     for router in (auth.router, objects.router, timeseries.router):
         app.include_router(router, prefix=PREFIX)
     _add_docs(app)
-    app.add_middleware(_observed, trusted=chosen.server.trusted_proxies)
-    return app
+    return Observe(app)
+
+
+def _add_docs(app: FastAPI) -> None:
+    """The OpenAPI document as pages, from files of this host alone."""
+    own = Path(__file__).parent / "static"
+    # Only the files of that package are used: Swagger UI, which no package of its own ships.
+    spec = importlib.util.find_spec("fastapi_offline")
+    assets = Path(spec.origin).parent / "static" if spec and spec.origin else own
+    files = {
+        "": own / "docs.html",
+        "/docs.js": own / "docs.js",
+        "/swagger-ui-bundle.js": assets / "swagger-ui-bundle.js",
+        "/swagger-ui.css": assets / "swagger-ui.css",
+    }
+
+    def add(path: str, file: Path) -> None:
+        @app.get(f"{PREFIX}/docs{path}", include_in_schema=False)
+        def docs() -> Response:
+            return FileResponse(
+                file, headers={"Content-Security-Policy": _DOCS_POLICY, "Cache-Control": "max-age=3600"}
+            )
+
+    for path, file in files.items():
+        add(path, file)

@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 """Every error leaves the API in one form: {"error": {"code", "message", "detail"}}.
 
-`code` is for programs and stays the same; `message` says what was wrong and what to do; `detail` has particulars or is null.
+`code` is for programs and stays the same; `message` says what was wrong and what to do; `detail` has particulars
+or is null.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class ServiceAway(ApiError):
         super().__init__(
             503,
             "service_unavailable",
-            message or f"{service} does not answer at the moment; nothing is wrong with the request: send it again later",
+            message
+            or f"{service} does not answer at the moment; nothing is wrong with the request: send it again later",
             {"service": service},
             {"Retry-After": str(RETRY_SECONDS)},
         )
@@ -80,7 +82,9 @@ def from_lake(error: lake.LakeError) -> ApiError:
     """The answer for an error of the library."""
     message = str(error)
     if isinstance(error, lake.InvalidInput):
-        code = {"InvalidDocument": "invalid_document", "InvalidName": "invalid_name"}.get(type(error).__name__, "invalid_request")
+        code = {"InvalidDocument": "invalid_document", "InvalidName": "invalid_name"}.get(
+            type(error).__name__, "invalid_request"
+        )
         return bad_request(message, code)
     if isinstance(error, lake.NotFound):
         return ApiError(404, "not_found", message)
@@ -88,7 +92,9 @@ def from_lake(error: lake.LakeError) -> ApiError:
         return ApiError(409, "conflict", message)
     if isinstance(error, lake.StoreError):
         return ServiceAway("A store of the lake")
-    return ApiError(500, "internal_error", "the lake could not do this; give the request id of this answer to an administrator")
+    return ApiError(
+        500, "internal_error", "the lake could not do this; give the request id of this answer to an administrator"
+    )
 
 
 def respond(error: ApiError) -> JSONResponse:
@@ -109,9 +115,13 @@ def _validation(errors: Sequence[Any]) -> ApiError:
             said = "is not known here; remove it or correct its name"
         elif item["type"] == "json_invalid":
             where, said = "", "is not valid JSON; send one JSON object"
-        name = {"query": "query parameter", "body": "body", "path": "path", "header": "header"}.get(str(source), str(source))
+        name = {"query": "query parameter", "body": "body", "path": "path", "header": "header"}.get(
+            str(source), str(source)
+        )
         found.append(f"{name} '{where}': {said}" if where else f"{name}: {said}")
-    return bad_request("; ".join(found), detail=[{"where": ".".join(map(str, e["loc"])), "problem": e["type"]} for e in errors])
+    return bad_request(
+        "; ".join(found), detail=[{"where": ".".join(map(str, e["loc"])), "problem": e["type"]} for e in errors]
+    )
 
 
 _STATUS_MESSAGES = {
@@ -145,16 +155,24 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def _gone(request: Request, error: ClientDisconnect) -> JSONResponse:
-        return respond(bad_request("the connection closed before the whole body had come; send it again", "incomplete_body"))
+        return respond(
+            bad_request("the connection closed before the whole body had come; send it again", "incomplete_body")
+        )
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        code = http.HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+        known = {400: "invalid_request", 413: "too_large"}
+        code = known.get(error.status_code) or http.HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
         message = _STATUS_MESSAGES.get(error.status_code, str(error.detail))
         return JSONResponse(body(code, message), error.status_code, dict(error.headers or {}))
 
     @app.exception_handler(Exception)
     async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return JSONResponse(
-            body("internal_error", "the API failed on this request; give the request id of this answer to an administrator"), 500
+            body(
+                "internal_error",
+                "the API failed on this request; give the request id of this answer to an administrator",
+            ),
+            500,
         )

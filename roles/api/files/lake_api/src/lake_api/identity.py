@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from keystoneauth1 import exceptions as keystone
@@ -29,6 +29,8 @@ from neocampus_lake.times import parse_time
 from .errors import ServiceAway, forbidden, unauthorized
 from .paging import moment
 from .settings import Identity as IdentitySettings
+
+T = TypeVar("T")
 
 log = logging.getLogger("lake_api.identity")
 
@@ -90,7 +92,13 @@ class Keystone:
         return Session(auth=own, verify=ca_file or True, timeout=self._settings.timeout_seconds, user_agent="lake-api")
 
     async def log_in(
-        self, username: str, password: str, project: str, *, user_domain: str | None = None, project_domain: str | None = None
+        self,
+        username: str,
+        password: str,
+        project: str,
+        *,
+        user_domain: str | None = None,
+        project_domain: str | None = None,
     ) -> tuple[Identity, dict[str, Any]]:
         """A new token for the user in the project, and what Keystone says of it. ApiError 401 or 503."""
         project_domain = project_domain or self._settings.people_domain
@@ -112,12 +120,13 @@ class Keystone:
 
         try:
             return await self._ask(ask)
-        except keystone.HttpClientError as error:
+        except keystone.HTTPClientError as error:
             if error.http_status == 429:
                 raise ServiceAway("Keystone", "Keystone takes no more log-ins at the moment; try again later") from None
             raise unauthorized(
-                f"Keystone refused to log {username!r} in to project {project!r} (user of domain {user_domain!r}, project of "
-                f"domain {project_domain!r}): check user name, password, project and domain, and that the user has a role there"
+                f"Keystone refused to log {username!r} in to project {project!r} (user of "
+                f"domain {user_domain!r}, project of domain {project_domain!r}): check user name, password, project "
+                "and domain, and that the user has a role there"
             ) from None
 
     async def validate(self, token: str) -> Identity:
@@ -135,7 +144,7 @@ class Keystone:
         except _ServiceRefused as error:
             log.error("Keystone refuses the API's own user %r: %s", self._settings.username, error)
             raise ServiceAway("Keystone", "the API can't have tokens checked at the moment; try again later") from None
-        except keystone.HttpClientError:
+        except keystone.HTTPClientError:
             raise unauthorized(_BAD_TOKEN) from None
 
     async def alive(self) -> bool:
@@ -146,12 +155,12 @@ class Keystone:
             return False
         return True
 
-    async def _ask[T](self, ask: Callable[[str, Session], T]) -> T:
+    async def _ask(self, ask: Callable[[str, Session], T]) -> T:
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(16)
         return await anyio.to_thread.run_sync(self._ask_any, ask, limiter=self._limiter)
 
-    def _ask_any[T](self, ask: Callable[[str, Session], T]) -> T:
+    def _ask_any(self, ask: Callable[[str, Session], T]) -> T:
         for place in list(self._sessions):
             url, session = place
             try:
@@ -168,7 +177,9 @@ class Keystone:
 class Tokens:
     """Validated tokens, each asked for once at a time and believed for a short while."""
 
-    def __init__(self, keystone_: Keystone, settings: IdentitySettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, keystone_: Keystone, settings: IdentitySettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._keystone, self._settings, self._clock = keystone_, settings, clock
         self._known: OrderedDict[bytes, tuple[Identity, float]] = OrderedDict()
         self._asking: dict[bytes, asyncio.Future[Identity]] = {}
@@ -224,5 +235,6 @@ def require(identity: Identity, roles: list[str], doing: str) -> None:
         raise forbidden("the token belongs to no project; log in again with a project")
     if not identity.roles.intersection(roles):
         raise forbidden(
-            f"your role in project {identity.project!r} does not allow {doing}; ask its administrator for one of the roles {', '.join(roles)}"
+            f"your role in project {identity.project!r} does not allow {doing}; "
+            f"ask its administrator for one of the roles {', '.join(roles)}"
         )

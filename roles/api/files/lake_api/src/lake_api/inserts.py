@@ -2,14 +2,14 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 """Inserting an object: the order of steps that makes it safe.
 
-1. The form is read until the file is known to be whole (small, or spooled) or metadata is known (then the file streams).
+1. The form is read until the file is known to be whole (small, or spooled) or metadata is known (then it streams).
 2. The container is made in Swift and its store claimed, at its first object.
 3. An id is reserved and the metadata document written, `pending`.
 4. The object is put under that id with the user's token; Swift's event finds the document.
 5. The document is marked `stored`.
 
-When Swift certainly did not take the object, the document is removed. When that is not certain, or the last step fails, it
-stays `pending` and reconciliation settles it. An object in Swift is never overwritten.
+When Swift certainly did not take the object, the document is removed. When that is not certain, or the last step
+fails, it stays `pending` and reconciliation settles it. An object in Swift is never overwritten.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Inserter:
                 raise forms.unknown_part(part.name)
         if upload is None:
             raise bad_request(
-                "the form has no part 'file'; add one with the content and the name of the file, e.g. curl -F file=@name",
+                "the form has no part 'file'; add one with content and name of the file, e.g. curl -F file=@name",
                 "missing_file",
             )
         upload.metadata, upload.whole = metadata or {}, True
@@ -125,18 +125,20 @@ class Inserter:
         async for chunk in form.chunks():
             raw += chunk
             if len(raw) > self._limits.metadata_bytes:
-                raise ApiError(413, "too_large", f"the part 'metadata' may have {self._limits.metadata_bytes} bytes at most")
+                raise ApiError(
+                    413, "too_large", f"the part 'metadata' may have {self._limits.metadata_bytes} bytes at most"
+                )
         try:
             given = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
             said = error if isinstance(error, ValueError) else "nested too deeply"
             raise bad_request(
-                f"the part 'metadata' is not JSON ({said}); send one JSON object, e.g. {{\"application\": \"comfort\"}}",
+                f'the part \'metadata\' is not JSON ({said}); send one JSON object, e.g. {{"application": "comfort"}}',
                 "invalid_metadata",
             ) from None
         if not isinstance(given, dict):
             raise bad_request(
-                "the part 'metadata' is JSON but no object; send fields and values, e.g. {\"application\": \"comfort\"}",
+                'the part \'metadata\' is JSON but no object; send fields and values, e.g. {"application": "comfort"}',
                 "invalid_metadata",
             )
         return documents.validate_metadata(given)
@@ -155,13 +157,16 @@ class Inserter:
     def _count(self, upload: Upload, chunk: bytes) -> None:
         upload.size += len(chunk)
         if upload.size > self._limits.object_bytes:
-            raise ApiError(413, "too_large", f"a file may have {self._limits.object_bytes} bytes at most; insert it in pieces")
+            raise ApiError(
+                413, "too_large", f"a file may have {self._limits.object_bytes} bytes at most; insert it in pieces"
+            )
         upload.md5.update(chunk)
 
     async def _spool(self, upload: Upload, form: forms.FormReader) -> None:
         """Keep the rest of a file on disk until the form, which may have metadata after it, is over."""
         try:
-            upload.spool = await blocking(tempfile.TemporaryFile, dir=self._limits.spool_dir)
+            spool: IO[bytes] = await blocking(tempfile.TemporaryFile, dir=self._limits.spool_dir)
+            upload.spool = spool
             pending = bytearray(upload.head)
             async for chunk in form.chunks():
                 self._count(upload, chunk)
@@ -169,15 +174,15 @@ class Inserter:
                     raise ApiError(
                         413,
                         "too_large",
-                        f"a file over {self._limits.spool_bytes} bytes has to come after its metadata: put the part 'metadata' "
-                        "before the part 'file' (an empty object, {}, will do)",
+                        f"a file over {self._limits.spool_bytes} bytes has to come after its metadata: "
+                        "put the part 'metadata' before the part 'file' (an empty object, {}, will do)",
                     )
                 pending += chunk
                 if len(pending) >= _PIECE:
-                    await blocking(upload.spool.write, bytes(pending))
+                    await blocking(spool.write, bytes(pending))
                     pending.clear()
-            await blocking(upload.spool.write, bytes(pending))
-            await blocking(upload.spool.flush)
+            await blocking(spool.write, bytes(pending))
+            await blocking(spool.flush)
         except OSError as error:
             if upload.spool:
                 upload.spool.close()
@@ -185,7 +190,8 @@ class Inserter:
             raise ApiError(
                 507 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 503,
                 "insufficient_storage",
-                "the API has no room to hold the file until its metadata comes: put the part 'metadata' before the part 'file'",
+                "the API has no room to hold the file until its metadata comes: "
+                "put the part 'metadata' before the part 'file'",
             ) from None
         except BaseException:
             if upload.spool:
@@ -253,7 +259,13 @@ class Inserter:
                 await self._abandon(store, object_id)
             raise
         if etag and etag != upload.md5.hexdigest():
-            log.error("object %s of %r: Swift has etag %s for content of MD5 %s", object_id, store, etag, upload.md5.hexdigest())
+            log.error(
+                "object %s of %r: Swift has etag %s for content of MD5 %s",
+                object_id,
+                store,
+                etag,
+                upload.md5.hexdigest(),
+            )
             raise ApiError(502, "checksum_mismatch", "the content changed on its way to Swift; send it again")
         stored = {"etag": upload.md5.hexdigest(), "size": upload.size}
         try:
@@ -286,7 +298,9 @@ class Inserter:
             yield chunk
         # The put only ends after the form has: a form that is cut off, or goes on, must not leave an object.
         if part := await upload.form.part():
-            raise bad_request(f"the part {part.name[:60]!r} comes after the part 'file'; put 'metadata' first, once", "invalid_form")
+            raise bad_request(
+                f"the part {part.name[:60]!r} comes after the part 'file'; put 'metadata' first, once", "invalid_form"
+            )
         upload.whole = True
 
 

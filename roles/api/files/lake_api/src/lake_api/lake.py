@@ -40,7 +40,12 @@ class Lake:
         swift = Swift(settings.swift, ca_file)
         stores = Stores(mongo_client(settings), influx_client(settings), settings.influxdb.timeout_seconds)
         return cls(
-            settings, keystone, Tokens(keystone, settings.identity), swift, stores, Inserter(settings.limits, swift, stores)
+            settings,
+            keystone,
+            Tokens(keystone, settings.identity),
+            swift,
+            stores,
+            Inserter(settings.limits, swift, stores),
         )
 
     async def close(self) -> None:
@@ -54,7 +59,8 @@ class Lake:
         store = await self.stores.store(identity.project_id or "", container)
         if store is None:
             raise not_found(
-                f"container {container!r}", "GET /api/v1/containers lists those that do; one is made with its first object"
+                f"container {container!r}",
+                "GET /api/v1/containers lists those that do; one is made with its first object",
             )
         return store
 
@@ -67,11 +73,16 @@ def _lake(request: Request) -> Lake:
 TheLake = Annotated[Lake, Depends(_lake)]
 
 _token = APIKeyHeader(
-    name="X-Auth-Token", scheme_name="token", auto_error=False, description="A Keystone token of a project: POST /api/v1/auth/token"
+    name="X-Auth-Token",
+    scheme_name="token",
+    auto_error=False,
+    description="A Keystone token of a project: POST /api/v1/auth/token",
 )
 
 
-async def _identity(request: Request, lake: TheLake, token: Annotated[str | None, Security(_token)]) -> AsyncIterator[Identity]:
+async def _identity(
+    request: Request, lake: TheLake, token: Annotated[str | None, Security(_token)]
+) -> AsyncIterator[Identity]:
     identity = await lake.tokens.identity(token)
     note(request.scope, user=identity.user, project=identity.project)
     try:

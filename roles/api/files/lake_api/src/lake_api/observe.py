@@ -17,9 +17,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from . import errors
 
 request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -35,7 +34,9 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": datetime.fromtimestamp(record.created, UTC)
+            .isoformat(timespec="milliseconds")
+            .replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -66,7 +67,7 @@ def log_config(level: str) -> dict[str, Any]:
 
 def note(scope: Scope, **fields: Any) -> None:
     """Add `fields` (who, which object; no secrets) to the request's log line."""
-    scope.setdefault("lake.log", {}).update(fields)
+    scope["lake.log"].update(fields)
 
 
 class Observe:
@@ -74,11 +75,11 @@ class Observe:
 
     An error answer that leaves before the whole body was read would reset the connection under a client that still
     sends, and the client would never see the answer: so the rest is read and thrown away first, up to 16 MiB or 5 s.
-    Bodies of all paths but uploads (multipart) are limited to 1 MiB.
+    Bodies of all paths but uploads (multipart) are limited to 1 MiB. A request keeps the id that the edge gave it.
     """
 
-    def __init__(self, app: ASGIApp, trusted: list[str]) -> None:
-        self.app, self.trusted = app, frozenset(trusted)
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -88,7 +89,8 @@ class Observe:
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         identity = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         mark = request_id.set(identity)
-        started, status, sent, received = time.perf_counter(), 0, 0, 0
+        started, status, sent, received, over = time.perf_counter(), 0, 0, 0, False
+        noted = scope["lake.log"] = {}
         complete = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
         limited = not headers.get(b"content-type", b"").lower().startswith(b"multipart/")
 
@@ -99,7 +101,7 @@ class Observe:
                 received += len(message.get("body", b""))
                 complete = not message.get("more_body", False)
                 if limited and received > _PLAIN_BODY_BYTES:
-                    raise errors.ApiError(413, "too_large", "the body of this request may have 1 MiB at most")
+                    raise HTTPException(413, "the body of this request may have 1 MiB at most")
             else:
                 complete = True
             return message
@@ -113,7 +115,7 @@ class Observe:
                 complete = message["type"] != "http.request" or not message.get("more_body", False)
 
         async def counted_send(message: Message) -> None:
-            nonlocal status, sent
+            nonlocal status, sent, over
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", []), (b"x-request-id", identity.encode())]
@@ -124,10 +126,14 @@ class Observe:
                         pass
             elif message["type"] == "http.response.body":
                 sent += len(message.get("body", b""))
+                over = not message.get("more_body", False)
             await send(message)
 
         try:
             await self.app(scope, counted_receive, counted_send)
+        except Exception:
+            if not over:  # the connection has to be cut; else the error was logged and answered
+                raise
         finally:
             fields = {
                 "method": scope["method"],
@@ -137,7 +143,7 @@ class Observe:
                 "bytes_in": received,
                 "bytes_out": sent,
                 "client": (scope.get("client") or ("",))[0],
-                **scope.get("lake.log", {}),
+                **noted,
             }
             level = logging.DEBUG if scope["path"].startswith("/health") and status == 200 else logging.INFO
             access.log(level, "%s %s %s", fields["method"], fields["path"], status, extra={"fields": fields})

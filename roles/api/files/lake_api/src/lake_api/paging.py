@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 """Cursors and times in queries.
 
-A cursor is opaque to clients: base64url of a small JSON list that names the query it belongs to and a position in its list.
+A cursor is opaque to clients: base64url of a small JSON list that names the query it belongs to and a position
+in its list.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def decode(query: tuple[Any, ...], cursor: str | None) -> str | None:
     if cursor is None:
         return None
     try:
-        digest, position = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+        digest, position = json.loads(
+            base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        )
     except (binascii.Error, ValueError, TypeError, RecursionError):
         digest = position = None
     if digest != _digest(query) or not isinstance(position, str):
@@ -69,9 +72,9 @@ def nanoseconds(text: str) -> int:
         ) from None
 
 
-def moment(ns: int | None) -> datetime | None:
+def moment(ns: int) -> datetime:
     """ns since the epoch as an aware UTC time, to the microsecond."""
-    return None if ns is None else _EPOCH + timedelta(microseconds=ns // 1000)
+    return _EPOCH + timedelta(microseconds=ns // 1000)
 
 
 Time = Annotated[
@@ -82,7 +85,7 @@ Time = Annotated[
 
 
 class Paged(BaseModel):
-    """What every list takes; a parameter that the list does not know is refused, for it would silently change nothing."""
+    """What every list takes; a parameter it does not know is refused, for it would silently change nothing."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 

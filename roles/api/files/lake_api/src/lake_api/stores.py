@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import pymongo
@@ -18,12 +18,14 @@ from neocampus_lake.sinks.influxdb import InfluxDB
 from .errors import ServiceAway
 from .settings import Settings
 
+T = TypeVar("T")
+
 log = logging.getLogger("lake_api.stores")
 
 _SERIES_THREADS = 8
 
 
-async def blocking[T](function: Callable[..., T], *given: Any, **named: Any) -> T:
+async def blocking(function: Callable[..., T], *given: Any, **named: Any) -> T:
     """Run a blocking call in a thread."""
     return await anyio.to_thread.run_sync(functools.partial(function, *given, **named))
 
@@ -64,7 +66,9 @@ def influx_client(settings: Settings) -> InfluxDB:
 class Stores:
     """The metadata store and the time series, and which store a project's container has."""
 
-    def __init__(self, client: pymongo.MongoClient[dict[str, Any]], influxdb: InfluxDB, series_seconds: float = 30) -> None:
+    def __init__(
+        self, client: pymongo.MongoClient[dict[str, Any]], influxdb: InfluxDB, series_seconds: float = 30
+    ) -> None:
         self.client, self.influxdb = client, influxdb
         self.metadata = MetadataStore(client)
         self._series_seconds = series_seconds
@@ -74,8 +78,8 @@ class Stores:
         """The store of the project's container, or None; `create` claims one."""
         return await blocking(self.metadata.store_for, project_id, container, create)
 
-    async def series[T](self, read: Callable[..., list[T]], *given: Any, **named: Any) -> list[T]:
-        """Run a reading call of the InfluxDB client, within the time that a reader waits. ServiceAway (503) after it."""
+    async def series(self, read: Callable[..., list[T]], *given: Any, **named: Any) -> list[T]:
+        """Run a reading call of the InfluxDB client, within the time a reader waits. ServiceAway (503) after it."""
         if self._series_limiter is None:
             self._series_limiter = anyio.CapacityLimiter(_SERIES_THREADS)
         try:
@@ -99,5 +103,13 @@ class Stores:
         try:
             await blocking(self.client.admin.command, "ping")
         except pymongo.errors.PyMongoError:
+            return False
+        return True
+
+    async def influxdb_alive(self) -> bool:
+        """Whether InfluxDB answers the API's user."""
+        try:
+            await self.series(self.influxdb.query, None, "SHOW DATABASES")
+        except ServiceAway:
             return False
         return True

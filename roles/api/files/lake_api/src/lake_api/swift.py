@@ -2,9 +2,9 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 """A streaming client of the Swift proxies.
 
-Requests go round the proxies; one that can't be reached is left alone for some seconds. What can be sent again (no body,
-or a body that is at hand) moves on to the next proxy after any failure of one; a body that streams from the client can
-only move on while none of it has been sent.
+Requests go round the proxies; one that can't be reached is left alone for some seconds. What can be sent again (no
+body, or a body that is at hand) moves on to the next proxy after any failure of one; a body that streams from the
+client can only move on while none of it has been sent.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ class Swift:
             trust_env=False,
             follow_redirects=False,
             headers={"User-Agent": "lake-api", "Accept-Encoding": "identity"},
-            timeout=httpx.Timeout(settings.answer_seconds, connect=settings.connect_seconds, pool=settings.answer_seconds),
+            timeout=httpx.Timeout(
+                settings.answer_seconds, connect=settings.connect_seconds, pool=settings.answer_seconds
+            ),
             limits=httpx.Limits(
                 max_connections=settings.connections,
                 max_keepalive_connections=settings.connections,
@@ -128,8 +130,8 @@ class Swift:
         """Put a new object; returns its etag (MD5, hex).
 
         `size` (bytes) and `md5` (hex) when known. `once`: the body can be read one time only.
-        Raises SwiftAway, ObjectExists, ApiError (401, 403, 413, …), and whatever the body raises; then nothing is stored,
-        but for a SwiftAway that says `uncertain`.
+        Raises SwiftAway, ObjectExists, ApiError (401, 403, 413, …), and whatever the body raises; then nothing is
+        stored, but for a SwiftAway that says `uncertain`.
         """
         headers = {"Content-Type": content_type, "If-None-Match": "*"}
         if size is not None:
@@ -141,10 +143,17 @@ class Swift:
         if answer.status_code == 412:
             raise ObjectExists
         _check(answer, target)
-        return answer.headers.get("etag", "").strip('"')
+        return str(answer.headers.get("etag", "")).strip('"')
 
     async def _send(
-        self, method: str, target: Target, token: str, headers: Mapping[str, str], body: Body | None, *, once: bool = False
+        self,
+        method: str,
+        target: Target,
+        token: str,
+        headers: Mapping[str, str],
+        body: Body | None,
+        *,
+        once: bool = False,
     ) -> httpx.Response:
         path = f"/v1/{quote(self._prefix + target.project_id, safe='')}/{quote(target.container, safe='')}"
         if target.name is not None:
@@ -163,7 +172,9 @@ class Swift:
                 log.warning("Swift proxy %s can't be reached: %s", url, error)
                 continue
             except httpx.PoolTimeout:
-                raise SwiftAway(message="the API has too many transfers under way at the moment; try again later") from None
+                raise SwiftAway(
+                    message="the API has too many transfers under way at the moment; try again later"
+                ) from None
             except httpx.TransportError as error:
                 log.warning("Swift proxy %s broke off a %s: %s %s", url, method, type(error).__name__, error)
                 uncertain = uncertain or body is not None
@@ -171,7 +182,9 @@ class Swift:
                     break
                 continue
             if answer.status_code in _AWAY:
-                log.warning("Swift proxy %s answered %s with %s (%s)", url, method, answer.status_code, _transaction(answer))
+                log.warning(
+                    "Swift proxy %s answered %s with %s (%s)", url, method, answer.status_code, _transaction(answer)
+                )
                 uncertain = uncertain or body is not None
                 await answer.aclose()
                 if once:
@@ -188,7 +201,7 @@ class Swift:
 
 
 def _transaction(answer: httpx.Response) -> str:
-    return answer.headers.get("x-trans-id", "no transaction id")
+    return str(answer.headers.get("x-trans-id", "no transaction id"))
 
 
 def _check(answer: httpx.Response, target: Target) -> None:
@@ -200,13 +213,26 @@ def _check(answer: httpx.Response, target: Target) -> None:
     if status == 401:
         raise unauthorized("Swift no longer takes the token; log in again with POST /api/v1/auth/token")
     if status == 403:
-        raise forbidden(f"your role does not allow this in container {target.container!r}; ask the project's administrator")
+        raise forbidden(
+            f"your role does not allow this in container {target.container!r}; ask the project's administrator"
+        )
     if status == 404:
-        raise ApiError(409, "container_removed", f"container {target.container!r} was removed from Swift meanwhile; send the request again")
+        raise ApiError(
+            409,
+            "container_removed",
+            f"container {target.container!r} was removed from Swift meanwhile; send the request again",
+        )
     if status == 413:
-        raise ApiError(413, "too_large", "the file is larger than Swift takes, or over the quota of the container or project")
+        raise ApiError(
+            413, "too_large", "the file is larger than Swift takes, or over the quota of the container or project"
+        )
     if status in (429, 498):
-        raise ApiError(429, "too_many_requests", "Swift takes no more requests for this at the moment; try again later", headers={"Retry-After": "5"})
+        raise ApiError(
+            429,
+            "too_many_requests",
+            "Swift takes no more requests for this at the moment; try again later",
+            headers={"Retry-After": "5"},
+        )
     if status == 507:
         raise ApiError(507, "insufficient_storage", "Swift has no space left; tell an administrator")
     if status == 422:

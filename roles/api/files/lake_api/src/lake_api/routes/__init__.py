@@ -66,3 +66,8 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         503: "A part of the lake is away; send the request again later.",
     }
     return {status: {"model": Error, "description": meanings[status]} for status in statuses}
+
+
+def answers(status: int, model: type[BaseModel], *failures: int) -> dict[int | str, dict[str, Any]]:
+    """The answers of a path, for OpenAPI: a success of the form `model`, or one of `failures`."""
+    return {status: {"model": model}, **errors(*failures)}

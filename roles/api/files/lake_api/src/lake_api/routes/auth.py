@@ -24,8 +24,12 @@ class Credentials(BaseModel):
     username: str = Field(min_length=1, max_length=255)
     password: SecretStr = Field(min_length=1, max_length=4096)
     project: str = Field(min_length=1, max_length=255)
-    domain: str | None = Field(default=None, min_length=1, max_length=255, description="Domain of the project; the lake's own when left out.")
-    user_domain: str | None = Field(default=None, min_length=1, max_length=255, description="Domain of the user; `domain` when left out.")
+    domain: str | None = Field(
+        default=None, min_length=1, max_length=255, description="Domain of the project; the lake's own when left out."
+    )
+    user_domain: str | None = Field(
+        default=None, min_length=1, max_length=255, description="Domain of the user; `domain` when left out."
+    )
 
 
 class Named(BaseModel):

@@ -21,7 +21,7 @@ from ..lake import Lake, Reader, TheLake, Writer
 from ..observe import note
 from ..stores import blocking
 from ..swift import SwiftAway, Target
-from . import Document, errors
+from . import Document, answers, errors
 
 router = APIRouter(prefix="/containers", tags=["objects"])
 
@@ -29,7 +29,20 @@ Container = Annotated[str, Path(description="A container of the token's project.
 ObjectId = Annotated[str, Path(description="The object's `swift_object_id`.")]
 
 _ASKED = ("range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range")
-_ANSWERED = ("content-type", "content-length", "content-range", "content-encoding", "accept-ranges", "etag", "last-modified")
+_ANSWERED = (
+    "content-type",
+    "content-length",
+    "content-range",
+    "content-encoding",
+    "accept-ranges",
+    "etag",
+    "last-modified",
+)
+_DATA: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {}}, "description": "The bytes as they went in."},
+    206: {"description": "The range that was asked for."},
+    304: {"description": "Not changed."},
+}
 _FORM = {
     "required": True,
     "content": {
@@ -40,8 +53,8 @@ _FORM = {
                 "properties": {
                     "metadata": {
                         "type": "object",
-                        "description": "Fields of the document that a user may set, as JSON. Put it before `file`: a large file "
-                        "then streams; else it waits on the API's disk, up to a limit, until the form ends.",
+                        "description": "Fields of the document that a user may set, as JSON. Put it before `file`: a "
+                        "large file then streams; else it waits on the API's disk, up to a limit, until the form ends.",
                     },
                     "file": {"type": "string", "format": "binary"},
                 },
@@ -65,7 +78,9 @@ class DocumentList(BaseModel):
 class ObjectQuery(paging.Between):
     """Which objects; times are those of their creation."""
 
-    content_type: str | None = Field(default=None, min_length=1, max_length=255, description="A type, or a class as `image/*`.")
+    content_type: str | None = Field(
+        default=None, min_length=1, max_length=255, description="A type, or a class as `image/*`."
+    )
 
 
 @router.get("", response_model=ContainerList, responses=errors(400, 401, 403, 503), summary="Containers of the project")
@@ -74,13 +89,15 @@ async def list_containers(identity: Reader, lake: TheLake, given: Annotated[pagi
     query = ("containers", identity.project_id)
     after = paging.decode(query, given.cursor)
     names = await blocking(lake.stores.metadata.containers, identity.project_id)
-    return paging.page([name for name in names if after is None or name > after], given.limit, query, lambda shown: shown[-1])
+    return paging.page(
+        [name for name in names if after is None or name > after], given.limit, query, lambda shown: shown[-1]
+    )
 
 
 @router.post(
     "/{container}/objects",
     status_code=201,
-    responses={201: {"model": Document, "description": "The metadata document."}} | errors(400, 401, 403, 409, 413, 415, 503),
+    responses=answers(201, Document, 400, 401, 403, 409, 413, 415, 503),
     openapi_extra={"requestBody": _FORM},
     summary="Insert an object",
 )
@@ -95,10 +112,12 @@ async def insert(request: Request, container: Container, identity: Writer, lake:
 
 @router.get(
     "/{container}/objects",
-    responses={200: {"model": DocumentList}} | errors(400, 401, 403, 404, 503),
+    responses=answers(200, DocumentList, 400, 401, 403, 404, 503),
     summary="Metadata documents of a container",
 )
-async def list_objects(container: Container, identity: Reader, lake: TheLake, given: Annotated[ObjectQuery, Query()]) -> Response:
+async def list_objects(
+    container: Container, identity: Reader, lake: TheLake, given: Annotated[ObjectQuery, Query()]
+) -> Response:
     """In the order of their ids, oldest first."""
     store = await lake.store(identity, container)
     query = ("objects", store, given.content_type, given.start, given.end)
@@ -106,8 +125,8 @@ async def list_objects(container: Container, identity: Reader, lake: TheLake, gi
         lake.stores.metadata.find,
         store,
         content_type=given.content_type,
-        start=paging.moment(given.start),
-        end=paging.moment(given.end),
+        start=None if given.start is None else paging.moment(given.start),
+        end=None if given.end is None else paging.moment(given.end),
         limit=given.limit + 1,
         after=paging.decode(query, given.cursor),
     )
@@ -117,7 +136,7 @@ async def list_objects(container: Container, identity: Reader, lake: TheLake, gi
 
 @router.get(
     "/{container}/objects/{object_id}",
-    responses={200: {"model": Document}} | errors(400, 401, 403, 404, 503),
+    responses=answers(200, Document, 400, 401, 403, 404, 503),
     summary="Metadata document of an object",
 )
 async def get_object(container: Container, object_id: ObjectId, identity: Reader, lake: TheLake) -> Response:
@@ -125,19 +144,15 @@ async def get_object(container: Container, object_id: ObjectId, identity: Reader
     return JSONResponse(to_json(await _document(lake, identity, container, object_id)))
 
 
-@router.api_route(
+@router.get(
     "/{container}/objects/{object_id}/data",
-    methods=["GET"],
-    responses={
-        200: {"content": {"application/octet-stream": {}}, "description": "The bytes as they went in."},
-        206: {"description": "The range that was asked for."},
-        304: {"description": "Not changed."},
-    }
-    | errors(400, 401, 403, 404, 416, 503),
+    responses=_DATA | errors(400, 401, 403, 404, 416, 503),
     summary="Data of an object",
 )
 @router.head("/{container}/objects/{object_id}/data", include_in_schema=False)
-async def get_data(request: Request, container: Container, object_id: ObjectId, identity: Reader, lake: TheLake) -> Response:
+async def get_data(
+    request: Request, container: Container, object_id: ObjectId, identity: Reader, lake: TheLake
+) -> Response:
     """Streams; knows ranges and conditions (Range, If-None-Match, …)."""
     document = await _document(lake, identity, container, object_id)
     name = document["original_object_name"]
@@ -181,7 +196,9 @@ def _refused(answer: httpx.Response, document: dict[str, Any]) -> ApiError:
         return ApiError(412, "precondition_failed", f"{what} is not as the If-… header of the request demands")
     if answer.status_code == 416:
         given = {"Content-Range": answer.headers["content-range"]} if "content-range" in answer.headers else {}
-        return ApiError(416, "bad_range", f"{what} has {document['size']} bytes; ask for a range within them", headers=given)
+        return ApiError(
+            416, "bad_range", f"{what} has {document['size']} bytes; ask for a range within them", headers=given
+        )
     return SwiftAway()
 
 
@@ -191,6 +208,7 @@ async def _document(lake: Lake, identity: Reader, container: str, object_id: str
     document = await blocking(lake.stores.metadata.get, store, object_id)
     if document is None:
         raise not_found(
-            f"object {object_id} of container {container!r}", f"GET /api/v1/containers/{quote(container, safe='')}/objects lists those that do"
+            f"object {object_id} of container {container!r}",
+            f"GET /api/v1/containers/{quote(container, safe='')}/objects lists those that do",
         )
     return document

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .. import paging
 from ..lake import Reader, TheLake
-from . import errors
+from . import answers, errors
 from .objects import Container
 
 router = APIRouter(prefix="/containers/{container}/timeseries", tags=["timeseries"])
@@ -43,24 +43,32 @@ class TopicQuery(paging.Paged):
 
 class PointQuery(paging.Between):
     measurement: str = Field(min_length=1, max_length=1024, description="One of `…/measurements`.")
-    topic: str | None = Field(default=None, min_length=1, max_length=1024, description="One of `…/topics`; all when left out.")
+    topic: str | None = Field(
+        default=None, min_length=1, max_length=1024, description="One of `…/topics`; all when left out."
+    )
     limit: int = Field(default=1000, ge=1, le=10_000, description="Points on a page.")
 
 
 def _names(names: list[str], given: paging.Paged, query: tuple[Any, ...]) -> dict[str, Any]:
     after = paging.decode(query, given.cursor)
-    return paging.page([name for name in names if after is None or name > after], given.limit, query, lambda shown: shown[-1])
+    return paging.page(
+        [name for name in names if after is None or name > after], given.limit, query, lambda shown: shown[-1]
+    )
 
 
 @router.get("/measurements", response_model=Names, responses=errors(400, 401, 403, 404, 503), summary="Measurements")
-async def measurements(container: Container, identity: Reader, lake: TheLake, given: Annotated[paging.Paged, Query()]) -> Any:
+async def measurements(
+    container: Container, identity: Reader, lake: TheLake, given: Annotated[paging.Paged, Query()]
+) -> Any:
     """What is measured in the container (units, by default), in order."""
     store = await lake.store(identity, container)
     found = await lake.stores.series(lake.stores.influxdb.measurements, store)
     return _names(found, given, ("measurements", store))
 
 
-@router.get("/topics", response_model=Names, responses=errors(400, 401, 403, 404, 503), summary="Topics of a measurement")
+@router.get(
+    "/topics", response_model=Names, responses=errors(400, 401, 403, 404, 503), summary="Topics of a measurement"
+)
 async def topics(container: Container, identity: Reader, lake: TheLake, given: Annotated[TopicQuery, Query()]) -> Any:
     """Where it is measured (building/room/quantity), in order."""
     store = await lake.store(identity, container)
@@ -68,16 +76,23 @@ async def topics(container: Container, identity: Reader, lake: TheLake, given: A
     return _names(found, given, ("topics", store, given.measurement))
 
 
-@router.get(
-    "/points", responses={200: {"model": Points}} | errors(400, 401, 403, 404, 503), summary="Points of a measurement"
-)
-async def points(container: Container, identity: Reader, lake: TheLake, given: Annotated[PointQuery, Query()]) -> JSONResponse:
+@router.get("/points", responses=answers(200, Points, 400, 401, 403, 404, 503), summary="Points of a measurement")
+async def points(
+    container: Container, identity: Reader, lake: TheLake, given: Annotated[PointQuery, Query()]
+) -> JSONResponse:
     """In the order of time."""
     store = await lake.store(identity, container)
     query = ("points", store, given.measurement, given.topic, given.start, given.end)
     after = paging.decode(query, given.cursor)
     influxdb = lake.stores.influxdb
     found = await lake.stores.series(
-        influxdb.points, store, given.measurement, given.topic, start=given.start, end=given.end, limit=given.limit + 1, after=after
+        influxdb.points,
+        store,
+        given.measurement,
+        given.topic,
+        start=given.start,
+        end=given.end,
+        limit=given.limit + 1,
+        after=after,
     )
     return JSONResponse(paging.page(found, given.limit, query, lambda shown: influxdb.cursor(shown, after)))

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+"""Runs the API: uvicorn with TLS and several worker processes.
+
+Tells systemd when the workers serve (Type=notify). SIGHUP replaces them one by one, each new one with the
+certificate and configuration as they are then, without refusing a request; SIGTERM lets running requests end first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging.config
+import os
+import socket
+import sys
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from . import settings
+from .observe import log_config
+
+_START_SECONDS = 60.0
+
+
+def tell_systemd(state: str) -> None:
+    """Send `state` to the service manager; nothing where there is none."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.connect("\0" + address[1:] if address.startswith("@") else address)
+        notify.send(state.encode())
+
+
+class Workers(Multiprocess):
+    """uvicorn's workers, with word to systemd, and a failure that the exit status shows."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        self.asked_to_stop = False
+
+    def init_processes(self) -> None:
+        super().init_processes()
+        if all(process.wait_until_ready(_START_SECONDS, self.should_exit) for process in self.processes):
+            tell_systemd("READY=1")
+        else:
+            self.should_exit.set()
+
+    def handle_term(self) -> None:
+        self.asked_to_stop = True
+        tell_systemd("STOPPING=1")
+        super().handle_term()
+
+    def handle_int(self) -> None:
+        self.asked_to_stop = True
+        super().handle_int()
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(prog="lake-api", description="REST API of the data lake")
+    parser.add_argument(
+        "--config", help=f"configuration file (default: ${settings.CONFIG_VARIABLE} or {settings.DEFAULT_CONFIG})"
+    )
+    parser.add_argument("--check", action="store_true", help="check the configuration file and stop")
+    given = parser.parse_args()
+    if given.config:
+        os.environ[settings.CONFIG_VARIABLE] = given.config  # for the workers
+    try:
+        server = settings.load().server
+    except (OSError, ValueError) as error:
+        sys.exit(f"lake-api: the configuration can't be used: {error}")
+    if given.check:
+        return
+    logs = log_config(server.log_level)
+    logging.config.dictConfig(logs)
+    config = uvicorn.Config(
+        "lake_api.app:create_app",
+        factory=True,
+        host=server.host,
+        port=server.port,
+        workers=server.workers,
+        ssl_certfile=server.certificate,
+        ssl_keyfile=str(server.key) if server.key else None,
+        proxy_headers=bool(server.trusted_proxies),
+        forwarded_allow_ips=server.trusted_proxies,
+        server_header=False,
+        access_log=False,
+        log_config=logs,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=server.graceful_seconds,
+        backlog=1024,
+    )
+    workers = Workers(config, sockets=[config.bind_socket()])
+    workers.run()
+    if not workers.asked_to_stop:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
