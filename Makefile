@@ -86,3 +86,7 @@ molecule: engine ## Run one zone's scenario: make molecule ZONE=identity
 .PHONY: lock
 lock: tools ## Renew the locks from the .in files
 	@tools/lock
+
+.PHONY: bench
+bench: tools ## Take the figures of the running local lake (docs/figures.md)
+	python tests/bench/figures.py

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Checks that every role's argument specification says what its defaults say.
 
-Each default has an option of the same name with the same default value, and each option without a default in `defaults/main.yml` is
-required or optional by its own word. Every role has a README.
+Each default has an option of the same name with the same default value, and each option without a default in
+`defaults/main.yml` is required or optional by its own word. Every role has a README.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ ROLES = Path(__file__).resolve().parent.parent / "roles"
 
 def drift(role: Path) -> list[str]:
     """What differs between ROLE's defaults and its argument specification, a sentence each."""
-    found = [f"{role.name}: no {name}" for name in ("README.md", "meta/argument_specs.yml") if not (role / name).exists()]
+    found = [
+        f"{role.name}: no {name}" for name in ("README.md", "meta/argument_specs.yml") if not (role / name).exists()
+    ]
     specs = role / "meta/argument_specs.yml"
     if not specs.exists():
         return found
@@ -34,7 +36,9 @@ def drift(role: Path) -> list[str]:
         elif options[name].get("required"):
             found.append(f"{role.name}: option {name} is required, but has a default")
         elif options[name].get("default") != defaults[name]:
-            found.append(f"{role.name}: {name} is {defaults[name]!r} in defaults, {options[name].get('default')!r} in the option")
+            found.append(
+                f"{role.name}: {name} is {defaults[name]!r} in defaults, {options[name].get('default')!r} in the option"
+            )
         if not name.startswith(f"{role.name}_"):
             found.append(f"{role.name}: {name} does not start with the role's name")
     return found

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs long commands so that a person sees what is going on: one line per thing begun, a sign of life, the log's end on failure."""
+"""Runs long commands so that a person sees what is going on.
+
+One line per thing begun, a sign of life, the log's end on failure.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 SIGN_OF_LIFE = 15.0  # seconds
@@ -55,10 +59,16 @@ class Steps:
             raise StepFailed(f"{name}: {' '.join(command)} answered {code}; its whole output is in {log}")
         self.say(f"   {name}: done in {clock(self.times[-1][1])}")
 
-    def _follow(self, command: list[str], env: dict[str, str], file) -> int:
+    def _follow(self, command: list[str], env: dict[str, str], file: TextIO) -> int:
         """Run COMMAND, copy its output to FILE, show headings as they change and a sign of life; its exit code."""
         with subprocess.Popen(
-            command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
+            command,
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
         ) as process:
             assert process.stdout is not None
             heading, shown, last, rest = "", "", time.monotonic(), b""

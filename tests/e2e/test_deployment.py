@@ -25,7 +25,10 @@ INVENTORY = f"inventories/{os.environ.get('LAKE_ENV', 'test')}"
 )
 def test_a_wrong_variable_stops_at_the_argument_spec(playbook, wrong):
     done = subprocess.run(
-        ["ansible-playbook", "-i", INVENTORY, f"playbooks/{playbook}", "-e", wrong], cwd=ROOT, capture_output=True, text=True
+        ["ansible-playbook", "-i", INVENTORY, f"playbooks/{playbook}", "-e", wrong],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode != 0
     assert "argument" in done.stdout and next(iter(json.loads(wrong))) in done.stdout

@@ -16,7 +16,10 @@ from neocampus_lake.errors import LakeError
 ROOT = Path(__file__).resolve().parent.parent.parent
 ENVIRONMENT = os.environ.get("LAKE_ENV", "test")
 PREFIX = {"local": "", "test": "test-"}[ENVIRONMENT]
-NODES = [f"{PREFIX}{name}" for name in ("edge1", "identity1", "data1", "data2", "data3", "process1", "process2", "gold1", "monitor1")]
+NODES = [
+    f"{PREFIX}{name}"
+    for name in ("edge1", "identity1", "data1", "data2", "data3", "process1", "process2", "gold1", "monitor1")
+]
 PATIENCE = 300.0  # seconds until the whole lake has to be back
 
 

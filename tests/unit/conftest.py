@@ -32,7 +32,23 @@ def _collections_from_tree() -> None:
     _AnsibleCollectionFinder(paths=[str(ROOT / "collections")])._install()
 
 
+def _mongomock_with_sort() -> None:
+    """pymongo hands `sort` to bulk updates; mongomock 4.3 does not know it."""
+    try:
+        from mongomock.collection import BulkOperationBuilder
+    except ImportError:
+        return
+    add_update = BulkOperationBuilder.add_update
+
+    def without_sort(self, *args, sort=None, **named):
+        assert sort is None
+        return add_update(self, *args, **named)
+
+    BulkOperationBuilder.add_update = without_sort
+
+
 settings.register_profile("lake", deadline=None)  # a busy machine is no failure
 settings.load_profile("lake")
 _library_from_tree()
 _collections_from_tree()
+_mongomock_with_sort()

@@ -45,5 +45,7 @@ def test_no_unit_has_failed(node, name):
 @pytest.mark.parametrize("name", sorted(LISTENERS))
 def test_no_secret_in_unit_files_and_process_lists(node, name, lake_secrets):
     host = node(name)
-    seen = host.check_output("ps -eo args; cat /etc/systemd/system/*.service /etc/systemd/system/*/*.conf 2>/dev/null; true")
+    seen = host.check_output(
+        "ps -eo args; cat /etc/systemd/system/*.service /etc/systemd/system/*/*.conf 2>/dev/null; true"
+    )
     assert [key for key, value in lake_secrets.items() if value in seen] == []

@@ -4,8 +4,8 @@
 
     build_wheel.py PROJECT OUT [SOURCE …]
 
-PROJECT is a folder with a pyproject.toml, OUT a folder that is made (whole or not at all). SOURCEs are the parts of PROJECT that are
-needed, where that is less than all of it.
+PROJECT is a folder with a pyproject.toml, OUT a folder that is made (whole or not at all). SOURCEs are the parts of
+PROJECT that are needed, where that is less than all of it.
 """
 
 from __future__ import annotations

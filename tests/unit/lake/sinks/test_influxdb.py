@@ -183,8 +183,8 @@ class Held(InfluxDB):
         self.held = held
 
     def query(self, database, influxql, params=None):
-        words = influxql.split()
-        bound = {words[i + 1]: int(words[i + 2]) for i in range(len(words) - 2) if words[i] == "time"}
+        words = influxql.replace("ORDER BY time ASC ", "").split()
+        bound = {words[i - 1]: int(words[i]) for i in range(2, len(words)) if words[i - 2] == "time"}
         rows = [row for row in self.held if row[0] >= bound.get(">=", 0) and row[0] < bound.get("<", 2**62)]
         skip = int(words[-1]) if "OFFSET" in words else 0
         limit = int(words[words.index("LIMIT") + 1])

@@ -59,23 +59,29 @@ class Airflow:
         self._session.verify = ca_file
 
     def start(self, run_id: str, conf: Mapping[str, Any]) -> bool:
-        """Start a run. Returns False where a run with this id was there already (an answer got lost: it is the same batch).
+        """Start a run. Returns False where a run with this id was there already (an answer got lost: it is the same
+        batch).
 
-        Errors: Refused, where the batch itself is not wanted; StoreError otherwise (away, overloaded, no such workflow yet, log-in refused).
+        Errors: Refused, where the batch itself is not wanted; StoreError otherwise (away, overloaded, no such
+        workflow yet, log-in refused).
         """
-        response = self._call("POST", f"{self._dag}/dagRuns", {"logical_date": None, "dag_run_id": run_id, "conf": dict(conf)})
+        response = self._call(
+            "POST", f"{self._dag}/dagRuns", {"logical_date": None, "dag_run_id": run_id, "conf": dict(conf)}
+        )
         if response.status_code == 409:
             return False
         if response.ok:
             return True
         message = f"Airflow answered {response.status_code} to run {run_id}: {response.text[:500]}"
-        if response.status_code in _REFUSALS and self._workflow_works():
+        if response.status_code in _REFUSALS and self._workflow_works(response.text):
             raise Refused(message, status=response.status_code)
         raise StoreError(message, status=response.status_code)
 
-    def _workflow_works(self) -> bool:
-        """False where the workflow is missing or can't be imported: Airflow then refuses every batch, and none is to blame."""
+    def _workflow_works(self, refusal: str) -> bool:
+        """False where the workflow is missing or can't be imported: Airflow then refuses every batch, none is to blame."""
         response = self._call("GET", self._dag)
+        if response.status_code == 403:  # this account may start runs and nothing else
+            return "import error" not in refusal
         try:
             return response.ok and not response.json().get("has_import_errors")
         except ValueError:
@@ -98,7 +104,9 @@ class Airflow:
                 raise ValueError(f"status {response.status_code}")
             self._token = response.json()["access_token"]
         except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"log-in of {self._username} to Airflow failed: {error}", status=response.status_code) from None
+            raise StoreError(
+                f"log-in of {self._username} to Airflow failed: {error}", status=response.status_code
+            ) from None
         self._token_ends = _expiry(self._token) or self._clock() + 3600
 
     def _send(self, method: str, path: str, body: Any) -> requests.Response:

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands: `swift-webhook-relay` (the service) and `swift-webhook` (how does it stand; send set-aside batches again)."""
+"""The commands: `swift-webhook-relay` (the service) and `swift-webhook` (how does it stand; send set-aside batches
+again)."""
 
 from __future__ import annotations
 
@@ -46,7 +47,9 @@ def load(path: str) -> tuple[Settings, dict[str, str]]:
 
 def relay(argv: Sequence[str] | None = None) -> int:
     """The service. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="swift-webhook-relay", description="Carries events from the outbox to Airflow.")
+    parser = argparse.ArgumentParser(
+        prog="swift-webhook-relay", description="Carries events from the outbox to Airflow."
+    )
     parser.add_argument("--config", default=DEFAULT_CONFIG)
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
@@ -79,7 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = commands.add_parser("status", help="what waits, since when, what was delivered")
     command.add_argument("--json", action="store_true", help="as JSON")
     command.add_argument("--max-age", type=float, metavar="SECONDS", help="exit with 1 where an event waits longer")
-    command = commands.add_parser("requeue", help="put batches that were set aside into the outbox again, and remove their files")
+    command = commands.add_parser(
+        "requeue", help="put batches that were set aside into the outbox again, and remove their files"
+    )
     command.add_argument("files", nargs="+", type=Path, metavar="FILE")
     arguments = parser.parse_args(argv)
     try:
@@ -103,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def status(settings: Settings) -> dict[str, Any]:
     """How the webhook stands on this host. Errors: OSError.
 
-    depth: events not delivered, of which `in_batches` are under way; oldest_seconds: since the oldest of them was put (0: none waits);
+    depth: events not delivered, of which `in_batches` are under way; oldest_seconds: since the oldest of them was
+    put (0: none waits);
     bytes: of the outbox; delivered, retried, set_aside: events, sendings, events since the state was made;
     dead_letters: files that wait for somebody; error: the last answer, while Airflow does not take batches.
     """
@@ -130,7 +136,8 @@ def status(settings: Settings) -> dict[str, Any]:
 def requeue(settings: Settings, file: Path) -> int:
     """Put a set-aside batch into the outbox again and remove its file. Returns the number of events.
 
-    Errors: InvalidInput where the file holds no events (a damaged line can only be read by a person), StoreError, OSError.
+    Errors: InvalidInput where the file holds no events (a damaged line can only be read by a person), StoreError,
+    OSError.
     """
     try:
         events = [Event.from_payload(payload) for payload in json.loads(file.read_text())["events"]]

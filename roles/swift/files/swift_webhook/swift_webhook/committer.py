@@ -22,8 +22,8 @@ _MAX_GROUP = 1000
 class GroupCommitter:
     """Commits lines through one real thread per process.
 
-    The thread is made at the first commit, thus after the server has forked its workers: a thread does not survive a fork. It takes
-    all the lines that wait, writes them with one sync, and wakes the event loop through a socket pair.
+    The thread is made at the first commit, thus after the server has forked its workers: a thread does not survive a
+    fork. It takes all the lines that wait, writes them with one sync, and wakes the event loop through a socket pair.
 
     make_writer: makes the writer of a process.
     timeout: seconds after which a commit that has not come back counts as failed.
@@ -66,12 +66,17 @@ class GroupCommitter:
         finished: collections.deque[tuple[eventlet.event.Event, Exception | None]] = collections.deque()
         eventlet.spawn(_wake, eventlet.greenio.GreenSocket(near), finished)
         threading.Thread(
-            target=_write, args=(self._queue, queue.Empty, self._make_writer(), finished, far), name="outbox", daemon=True
+            target=_write,
+            args=(self._queue, queue.Empty, self._make_writer(), finished, far),
+            name="outbox",
+            daemon=True,
         ).start()
         self._process = os.getpid()
 
 
-def _write(queue: Any, empty: type[Exception], writer: SegmentWriter, finished: collections.deque[Any], wake: Any) -> None:
+def _write(
+    queue: Any, empty: type[Exception], writer: SegmentWriter, finished: collections.deque[Any], wake: Any
+) -> None:
     """The thread: never ends, never touches eventlet."""
     while True:
         group = [queue.get()]

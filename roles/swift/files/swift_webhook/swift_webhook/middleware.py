@@ -1,16 +1,17 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The webhook: a filter of Swift's proxy that commits an event for every object put into a container whose webhook is on.
+"""The webhook: a filter of Swift's proxy that commits an event for every object put into a container whose webhook
+is on.
 
-It stands after keystoneauth (it needs to know who asks), and after copy, bulk and slo: whatever the client did (PUT, COPY, manifest of a large
-object, an archive that is extracted, a form, S3), it arrives here as one PUT per object, with its final name, type and size, and with
-a plain status, even where the client gets a heartbeat.
+It stands after keystoneauth (it needs to know who asks), and after copy, bulk and slo: whatever the client did (PUT,
+COPY, manifest of a large object, an archive that is extracted, a form, S3), it arrives here as one PUT per object,
+with its final name, type and size, and with a plain status, even where the client gets a heartbeat.
 
-An owner of the account switches a container's webhook with `X-Webhook: on` or `off` on PUT or POST of the container, and sees it on GET
-and HEAD. It is kept as system metadata of the container, which clients can't reach.
+An owner of the account switches a container's webhook with `X-Webhook: on` or `off` on PUT or POST of the container,
+and sees it on GET and HEAD. It is kept as system metadata of the container, which clients can't reach.
 
-An event is durable before the client gets its 201. Where the outbox can't take it, the client gets 503: before the object is stored
-when that is known by then, else after it (the same PUT again is then the way).
+An event is durable before the client gets its 201. Where the outbox can't take it, the client gets 503: before the
+object is stored when that is known by then, else after it (the same PUT again is then the way).
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ class WebhookMiddleware:
         return self.app(env, start_response)
 
     def _switch(self, req: Request) -> Response | None:
-        """Turn `X-Webhook` into system metadata. Returns a response where that is not allowed, or no such value exists."""
+        """Turn `X-Webhook` into system metadata. Returns a response where that is not allowed, or no such value
+        exists."""
         authorize = req.environ.get("swift.authorize")
         if authorize:
             refusal = authorize(req)
@@ -148,7 +150,9 @@ class WebhookMiddleware:
         headers = req.headers
         content_type, swift_bytes = extract_swift_bytes(env.get("CONTENT_TYPE") or "")
         etag = (context._response_header_value("Etag") or "").strip('"')
-        if config_true_value(headers.get("X-Static-Large-Object")):  # slo wrote its manifest; the object is what that stands for
+        if config_true_value(
+            headers.get("X-Static-Large-Object")
+        ):  # slo wrote its manifest; the object is what that stands for
             size = int(headers.get("X-Object-Sysmeta-Slo-Size") or swift_bytes or 0)
             etag = headers.get("X-Object-Sysmeta-Slo-Etag") or etag
         elif "X-Symlink-Target" in headers or "version-id" in req.params:  # its content is another object's

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The durable outbox: events that were acknowledged to a client and are not yet delivered.
 
-It is a folder of segments, `<ns since epoch>-<pid>-<random>.events`, each written by one process only and holding one event per line (the
-library's `Event.to_line`: CRC-32 and JSON). The writer holds an exclusive `flock` on its segment as long as it may still append: whoever gets
-a shared lock knows that the segment is complete. A lock ends with its process, so a killed writer leaves a complete segment, perhaps
-with a torn last line, which nobody was told about.
+It is a folder of segments, `<ns since epoch>-<pid>-<random>.events`, each written by one process only and holding
+one event per line (the library's `Event.to_line`: CRC-32 and JSON). The writer holds an exclusive `flock` on its
+segment as long as it may still append: whoever gets a shared lock knows that the segment is complete. A lock ends
+with its process, so a killed writer leaves a complete segment, perhaps with a torn last line, which nobody was told
+about.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class SegmentWriter:
     max_bytes: above this size of the whole folder, appends are refused.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], *, segment_bytes: int = 8 << 20, max_bytes: int = 1 << 30) -> None:
+    def __init__(
+        self, directory: str | os.PathLike[str], *, segment_bytes: int = 8 << 20, max_bytes: int = 1 << 30
+    ) -> None:
         self.directory = Path(directory)
         self.segment_bytes = segment_bytes
         self.max_bytes = max_bytes
@@ -52,9 +55,11 @@ class SegmentWriter:
         self._total_checked: float | None = None
 
     def append(self, lines: Sequence[bytes]) -> None:
-        """Write the lines; when it returns, they outlive a crash of the machine. No line, or an empty one, tries that it would work.
+        """Write the lines; when it returns, they outlive a crash of the machine. No line, or an empty one, tries
+        that it would work.
 
-        Errors: OutboxUnavailable; then the lines do not count (some of them may be there all the same: delivery is at least once).
+        Errors: OutboxUnavailable; then the lines do not count (some of them may be there all the same: delivery is
+        at least once).
         """
         data = b"".join(lines)
         try:
@@ -85,12 +90,17 @@ class SegmentWriter:
     def _check_room(self, more: int) -> None:
         more = max(more, _ROOM_FOR_ONE)
         now = time.monotonic()
-        if self._total_checked is None or now - self._total_checked >= _SIZE_CHECK_SECONDS or self._total + more > self.max_bytes:
+        if (
+            self._total_checked is None
+            or now - self._total_checked >= _SIZE_CHECK_SECONDS
+            or self._total + more > self.max_bytes
+        ):
             self._total = size(self.directory)
             self._total_checked = now
         if self._total + more > self.max_bytes:
             raise OutboxUnavailable(
-                f"outbox {self.directory}: {self._total} bytes wait for delivery, {self.max_bytes} are allowed; is Airflow away?",
+                f"outbox {self.directory}: {self._total} bytes wait for delivery, {self.max_bytes} are allowed; "
+                "is Airflow away?",
                 directory=str(self.directory),
             )
 
@@ -112,7 +122,8 @@ class SegmentWriter:
         return fd
 
     def _abandon(self) -> None:
-        """Leave a segment whose end is not known: cut it to what was acknowledged, if that still works, and never append to it again."""
+        """Leave a segment whose end is not known: cut it to what was acknowledged, if that still works, and never
+        append to it again."""
         if self._fd is None:
             return
         with contextlib.suppress(OSError):

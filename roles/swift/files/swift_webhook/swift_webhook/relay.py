@@ -1,9 +1,11 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The relay: takes events from the outbox in order, batches them, and starts one workflow run per batch. It never drops an event.
+"""The relay: takes events from the outbox in order, batches them, and starts one workflow run per batch. It never
+drops an event.
 
 What makes it safe to kill at any moment:
-- what a batch consists of is durable before it is sent, so it is sent again with the same run id, and Airflow answers 409 to the second;
+- what a batch consists of is durable before it is sent, so it is sent again with the same run id, and Airflow
+  answers 409 to the second;
 - how far the outbox is delivered is advanced after that only, and a segment is removed after that;
 - without the state file everything in the outbox is sent again: at least once, never less.
 """
@@ -54,11 +56,14 @@ class Starter(Protocol):
 class Settings:
     """How the relay batches.
 
-    outbox, state, dead_letter: folders: where events come from, the relay's own, where batches go that Airflow refuses.
+    outbox, state, dead_letter: folders: where events come from, the relay's own, where batches go that Airflow
+    refuses.
     max_events: of a batch.
-    quiet, linger: a batch is closed `quiet` seconds after its last event, `linger` seconds after its first at the latest. One object
+    quiet, linger: a batch is closed `quiet` seconds after its last event, `linger` seconds after its first at the
+    latest. One object
         alone is on its way after `quiet`; objects in a row share a run.
-    runs_per_second, burst: how many runs are started at most, over time and at once; under load the batches grow instead (a run costs
+    runs_per_second, burst: how many runs are started at most, over time and at once; under load the batches grow
+    instead (a run costs
         Airflow far more than an event does). A full batch does not wait.
     backoff, max_backoff: seconds before the first repetition after a failure, and between repetitions at most.
     """
@@ -94,7 +99,8 @@ class State:
 
     @classmethod
     def load(cls, path: Path) -> State:
-        """The state of a file; an empty one where there is none, or it cannot be understood (all is delivered again then)."""
+        """The state of a file; an empty one where there is none, or it cannot be understood (all is delivered again
+        then)."""
         try:
             return cls(**json.loads(path.read_text()))
         except FileNotFoundError:
@@ -131,7 +137,12 @@ class Relay:
     """The service. `clock` is monotonic, in seconds."""
 
     def __init__(
-        self, settings: Settings, airflow: Starter, *, systemd: Systemd | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: Settings,
+        airflow: Starter,
+        *,
+        systemd: Systemd | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self.airflow = airflow
@@ -148,13 +159,15 @@ class Relay:
         self._pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def stop(self) -> None:
-        """End soon: a batch under way is kept for the next start. May be called from a signal handler or another thread."""
+        """End soon: a batch under way is kept for the next start. May be called from a signal handler or another
+        thread."""
         self.stopping = True
         with contextlib.suppress(BlockingIOError):
             os.write(self._pipe[1], b"!")
 
     def run(self) -> None:
-        """Deliver until `stop` is called. Errors: OSError where the outbox or the state cannot be read or written; start again then."""
+        """Deliver until `stop` is called. Errors: OSError where the outbox or the state cannot be read or written;
+        start again then."""
         with exclusive(self.settings.state / LOCK_FILE), INotify(nonblocking=True) as self._inotify:
             self._inotify.add_watch(self.settings.outbox, flags.MODIFY | flags.MOVED_TO)
             outbox.remove_leftovers(self.settings.outbox)
@@ -169,7 +182,8 @@ class Relay:
             self._systemd.stopping()
 
     def collect(self) -> bool:
-        """Wait until a batch is there to be sent. Returns False where there was nothing for a while, or `stop` was called."""
+        """Wait until a batch is there to be sent. Returns False where there was nothing for a while, or `stop` was
+        called."""
         count, started = self.scan(), self._clock()
         while not count:
             if self.stopping or self._clock() - started > _IDLE_SECONDS:
@@ -189,7 +203,8 @@ class Relay:
         return not self.stopping
 
     def scan(self) -> int:
-        """Read what is new in the outbox, oldest segments first, no more than memory should hold. Returns how many events wait.
+        """Read what is new in the outbox, oldest segments first, no more than memory should hold. Returns how many
+        events wait.
 
         Errors: OSError.
         """
@@ -200,7 +215,10 @@ class Relay:
                 offset = self._read.get(name, 0)
                 chunk = outbox.read_segment(self.settings.outbox / name, offset, max_bytes=_READ_BYTES)
                 for line in chunk.damaged:
-                    self._set_aside(f"damaged-{name}-{offset}", {"reason": "damaged line in the outbox", "line": line.decode("latin-1")})
+                    self._set_aside(
+                        f"damaged-{name}-{offset}",
+                        {"reason": "damaged line in the outbox", "line": line.decode("latin-1")},
+                    )
                 queue.extend(chunk.events)
                 count += len(chunk.events)
                 self._read[name] = chunk.end
@@ -226,7 +244,8 @@ class Relay:
         self.state.save(self._state_path)
 
     def deliver(self) -> None:
-        """Send the batches under way until all have arrived or were set aside, or `stop` was called. Errors: OSError."""
+        """Send the batches under way until all have arrived or were set aside, or `stop` was called. Errors:
+        OSError."""
         while self.state.batches and not self.stopping:
             payloads = self.state.batches[0]
             events = [Event.from_payload(payload) for payload in payloads]
@@ -246,7 +265,9 @@ class Relay:
             else:
                 if new is None:
                     return  # asked to stop: the next start goes on here
-                log.info("run %s started with %d events%s", run, len(payloads), "" if new else " (it was there already)")
+                log.info(
+                    "run %s started with %d events%s", run, len(payloads), "" if new else " (it was there already)"
+                )
                 self.state.delivered += len(payloads)
             del self.state.batches[0]
             if not self.state.batches:
@@ -327,7 +348,8 @@ class Relay:
 
 
 def _merged(queues: dict[str, deque[tuple[Event, int]]]) -> Iterator[tuple[Event, str, int]]:
-    """Events of all segments by their time, each segment in its own order. Whoever takes one also takes it from its queue."""
+    """Events of all segments by their time, each segment in its own order. Whoever takes one also takes it from its
+    queue."""
     heap = [(_time(queue[0][0]), name) for name, queue in queues.items() if queue]
     heapq.heapify(heap)
     while heap:
@@ -347,7 +369,8 @@ def _time(event: Event) -> float:
 
 
 def backoff(failures: int, first: float, longest: float) -> float:
-    """Seconds to wait: doubling, half of it random, so that relays which failed together do not come back together."""
+    """Seconds to wait: doubling, half of it random, so that relays which failed together do not come back
+    together."""
     delay = min(longest, first * 2 ** min(failures - 1, 20))
     return delay * (0.5 + random.random() / 2)  # noqa: S311 (no secret)
 

@@ -8,9 +8,10 @@
      "rings": {"account": 6202, "container": 6201, "object": 6200},
      "devices": [{"name": "d1", "ip": "10.0.0.1", "weight": 100, "region": 1, "zone": 1}, …]}
 
-Every device is in every ring, at that ring's port. A device that is new is added; one with another weight gets it (weight 0 empties it); one
-that is not declared any more is removed; the ring is rebalanced whenever that moves something. Builders and rings are files of DIRECTORY.
-The answer on standard output is JSON: {"changed": bool, "changes": [text, …]}. With --check nothing is written.
+Every device is in every ring, at that ring's port. A device that is new is added; one with another weight gets it
+(weight 0 empties it); one that is not declared any more is removed; the ring is rebalanced whenever that moves
+something. Builders and rings are files of DIRECTORY. The answer on standard output is JSON: {"changed": bool,
+"changes": [text, …]}. With --check nothing is written.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from swift.common.exceptions import RingBuilderError
 from swift.common.ring import RingBuilder
 from swift.common.ring.utils import validate_device_name
 
-_PLACE = ("region", "zone")
 _SEED = "neocampus"  # the same declaration and history give the same ring
 
 
@@ -82,8 +82,10 @@ class Declaration:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidInput(f"the declaration of the rings is not understood: {error!r}") from error
         for device in devices:
-            if not validate_device_name(device.name) or device.weight < 0:
-                raise InvalidInput(f"device {device}: its name is that of a folder, its weight 0 or more (here: {device.weight:g})")
+            if not validate_device_name(device.name) or "/" in device.name or device.weight < 0:
+                raise InvalidInput(
+                    f"device {device}: its name is that of a folder, its weight 0 or more (here: {device.weight:g})"
+                )
         if len({device.key for device in devices}) < len(devices):
             raise InvalidInput("a device is declared twice")
         if sum(device.weight > 0 for device in devices) < self.replicas:
@@ -122,8 +124,8 @@ def _agree(directory: Path, name: str, port: int, declaration: Declaration) -> t
         builder = RingBuilder.load(str(path))
         if builder.part_power != declaration.part_power:
             raise InvalidInput(
-                f"ring {name} has the part power {builder.part_power}, declared is {declaration.part_power}: it can't be changed "
-                "by a deployment (see swift-object-relinker)"
+                f"ring {name} has the part power {builder.part_power}, declared is {declaration.part_power}: "
+                "it can't be changed by a deployment (see swift-object-relinker)"
             )
     else:
         builder = RingBuilder(declaration.part_power, declaration.replicas, declaration.min_part_hours)
@@ -131,7 +133,7 @@ def _agree(directory: Path, name: str, port: int, declaration: Declaration) -> t
     if builder.replicas != declaration.replicas:
         changes.append(f"replicas {builder.replicas:g} -> {declaration.replicas:g}")
         builder.set_replicas(declaration.replicas)
-    move = bool(changes)
+    place = bool(changes)
     if builder.min_part_hours != declaration.min_part_hours:
         changes.append(f"min_part_hours {builder.min_part_hours} -> {declaration.min_part_hours}")
         builder.change_min_part_hours(declaration.min_part_hours)
@@ -144,32 +146,33 @@ def _agree(directory: Path, name: str, port: int, declaration: Declaration) -> t
         changes.append(f"device {dev['ip']}/{dev['device']} removed")
         builder.remove_dev(dev["id"])
     for key, device in declared.items():
-        dev = there.get(key)
-        if dev is None:
+        if key in there:
+            changes += _agree_device(builder, there[key], device, port)
+        else:
             changes.append(f"device {device} added")
             builder.add_dev(_entry(device, port))
-            continue
-        if dev["weight"] != device.weight:
-            changes.append(f"device {device}: weight {dev['weight']:g} -> {device.weight:g}")
-            builder.set_dev_weight(dev["id"], device.weight)
-        place = {item: getattr(device, item) for item in _PLACE if dev[item] != getattr(device, item)}
-        if dev["port"] != port or dev["replication_port"] != port:
-            changes.append(f"device {device}: port {dev['port']} -> {port}")
-            dev["port"] = dev["replication_port"] = port
-            builder.devs_changed = True
-        if place:
-            changes.append(f"device {device}: {place}")
-            dev.update(place)
-            builder.devs_changed = True
-    if builder.devs_changed or move or _drained_late(builder):
-        before = len(changes)
+    if place or builder.devs_changed or _overdue(builder):
         moved, _balance, _removed = builder.rebalance(seed=_SEED)
+        builder.validate()
         if moved:
             changes.append(f"{moved} partitions placed")
-        if len(changes) == before and not builder.devs_changed and not changes:
-            return builder, []
-        builder.validate()
     return builder, changes
+
+
+def _agree_device(builder: RingBuilder, dev: dict[str, Any], device: Device, port: int) -> list[str]:
+    """Make a device that is in the builder what is declared. Returns what that took."""
+    changes: list[str] = []
+    setters = {"weight": builder.set_dev_weight, "region": builder.set_dev_region, "zone": builder.set_dev_zone}
+    for item, setter in setters.items():
+        wanted = getattr(device, item)
+        if dev[item] != wanted:
+            changes.append(f"device {device}: {item} {dev[item]:g} -> {wanted:g}")
+            setter(dev["id"], wanted)
+    if dev["port"] != port or dev["replication_port"] != port:
+        changes.append(f"device {device}: port {dev['port']} -> {port}")
+        dev["port"] = dev["replication_port"] = port
+        builder.devs_changed = True
+    return changes
 
 
 def _entry(device: Device, port: int) -> dict[str, Any]:
@@ -186,25 +189,30 @@ def _entry(device: Device, port: int) -> dict[str, Any]:
     }
 
 
-def _drained_late(builder: RingBuilder) -> bool:
-    """True where a device of weight 0 kept partitions that had moved too recently, and may give them now."""
-    left = any(dev and dev["weight"] == 0 and dev["parts"] for dev in builder.devs)
-    return left and builder.min_part_seconds_left == 0
+def _overdue(builder: RingBuilder) -> bool:
+    """True where partitions had moved too recently to move again (min_part_hours) when a device came or was emptied,
+    and may by now."""
+    if builder.min_part_seconds_left > 0:
+        return False
+    share = builder.weight_of_one_part()
+    return any(
+        (dev["weight"] == 0 and dev["parts"]) or dev["parts"] < min(dev["weight"] * share, builder.parts) / 2
+        for dev in builder.devs
+        if dev
+    )
 
 
 def _refuse_loss(builder: RingBuilder, name: str, leaving: Sequence[dict[str, Any]]) -> None:
     """Errors: InvalidInput where every replica of a partition is on devices that are to be removed."""
     gone = {dev["id"] for dev in leaving}
-    if not gone or not builder.parts or builder._replica2part2dev is None:
+    if not gone or not builder.ever_rebalanced:
         return
-    lost = sum(
-        all(dev in gone for dev in builder.devs_for_part(part) if dev is not None) for part in range(builder.parts)
-    )
+    lost = sum(all(dev["id"] in gone for dev in builder.get_part_devices(part)) for part in range(builder.parts))
     if lost:
         devices = ", ".join(f"{dev['ip']}/{dev['device']}" for dev in leaving)
         raise InvalidInput(
-            f"ring {name}: {lost} partitions have all their replicas on {devices}. Give these devices the weight 0, let the "
-            "replicators empty them (swift-recon), then remove them."
+            f"ring {name}: {lost} partitions have all their replicas on {devices}. Give these devices the weight 0, "
+            "let the replicators empty them (swift-recon), then remove them."
         )
 
 
@@ -218,7 +226,9 @@ def _save(save: Any, path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="swift-rings", description="Makes Swift's rings agree with a declaration (JSON, standard input).")
+    parser = argparse.ArgumentParser(
+        prog="swift-rings", description="Makes Swift's rings agree with a declaration (JSON, standard input)."
+    )
     parser.add_argument("--check", action="store_true", help="say what would change, write nothing")
     parser.add_argument("directory", type=Path, help="folder of builders and rings")
     arguments = parser.parse_args(argv)

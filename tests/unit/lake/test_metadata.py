@@ -1,0 +1,306 @@
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from dataclasses import replace
+from datetime import timedelta
+
+import mongomock
+import pytest
+from neocampus_lake import metadata as metadata_module
+from neocampus_lake.documents import history_entry, new_document, operation, utc
+from neocampus_lake.errors import Conflict, InvalidName, StoreError
+from neocampus_lake.events import Event
+from neocampus_lake.metadata import MetadataStore
+from pymongo import errors
+
+EVENT = Event(
+    id="e1",
+    type="put",
+    account="AUTH_p1",
+    project_id="p1",
+    container="campus",
+    object_name="17",
+    user="alice",
+    user_id="u1",
+    content_type="application/json",
+    size=12,
+    etag="abc",
+    timestamp="1626951682.00000",
+    transaction_id="tx1",
+)
+
+
+@pytest.fixture
+def client():
+    return mongomock.MongoClient(tz_aware=True)
+
+
+@pytest.fixture
+def store(client):
+    made = MetadataStore(client)
+    assert made.store_for("p1", "campus", create=True) == "campus"
+    return made
+
+
+def document(object_id="17", **changes):
+    values = {
+        "object_id": object_id,
+        "container": "campus",
+        "project_id": "p1",
+        "user": "alice",
+        "object_name": object_id,
+        "original_name": "messages.json",
+        "content_type": "application/json",
+        "size": 3,
+    }
+    return new_document(**{**values, **changes})
+
+
+def test_ids_come_from_the_counter(client, store):
+    assert store.reserve_ids(2) == ["1", "2"]
+    assert client.stats.swift.find_one({"type": "object_id_file"})["object_id"] == 2
+
+
+def test_the_list_of_data_to_process_lives_beside_the_counter(client, store):
+    store.reserve_ids()
+    client.stats.swift.insert_many([{"swift_id": "1"}, {"swift_id": "2"}])
+    assert store.reserve_ids() == ["2"]
+
+
+def test_the_counter_is_one(client, store):
+    store.reserve_ids()
+    with pytest.raises(errors.DuplicateKeyError):
+        client.stats.swift.insert_one({"type": "object_id_file"})
+
+
+def test_a_store_has_the_container_s_name_for_the_first_project_only(client, store):
+    assert store.store_for("p2", "campus") is None
+    assert store.store_for("p2", "campus", create=True) == "campus--p2"
+    again = MetadataStore(client)
+    assert again.store_for("p1", "campus") == "campus"
+    assert again.store_for("p2", "campus") == "campus--p2"
+    assert client.stats.containers.find_one({"_id": "p2/campus"}) == {
+        "_id": "p2/campus",
+        "project_id": "p2",
+        "container": "campus",
+        "store": "campus--p2",
+    }
+    assert store.containers("p1") == ["campus"]
+    assert store.containers("p3") == []
+
+
+def test_two_processes_register_the_same_container(client, store):
+    other = MetadataStore(client)
+    registry = client.stats.containers
+    assert other._register(registry, "p1", "campus")["store"] == "campus"
+
+
+def test_a_container_cannot_take_another_s_store(store):
+    store.store_for("p2", "campus", create=True)
+    store.store_for("p2", "campus--p2", create=True)
+    with pytest.raises(InvalidName):
+        store._register(store._collection("stats", "containers"), "", "campus")
+        store._register(store._collection("stats", "containers"), "", "campus-")
+        store._register(store._collection("stats", "containers"), "p9", "campus--p2")
+        store.store_for("p2", "campus/x", create=True)
+
+
+@pytest.mark.parametrize(("project", "container"), [("p1", "a/b"), ("", "campus"), ("a/b", "campus")])
+def test_names_that_cannot_be_registered(store, project, container):
+    with pytest.raises(InvalidName):
+        store.store_for(project, container, create=True)
+
+
+def test_insert_and_get(store):
+    store.insert("campus", document())
+    found = store.get("campus", "17")
+    assert (found["_id"], found["status"], found["etag"]) == (17, "pending", None)
+    assert store.get("campus", "18") is None
+    with pytest.raises(InvalidName):
+        store.get("campus", "x")
+
+
+def test_an_id_or_a_name_is_there_once(store):
+    store.insert("campus", document("17"))
+    with pytest.raises(Conflict):
+        store.insert("campus", document("17"))
+    with pytest.raises(Conflict):
+        store.insert("campus", document("18", object_name="17"))
+
+
+def test_a_document_s_way(store):
+    store.insert("campus", document())
+    store.mark_stored("campus", "17", etag="abc", size=12)
+    found = store.get("campus", "17")
+    assert (found["status"], found["etag"], found["size"]) == ("stored", "abc", 12)
+    store.abandon("campus", "17")
+    assert store.get("campus", "17") is not None
+
+
+def test_a_pending_document_can_be_abandoned(store):
+    store.insert("campus", document())
+    store.abandon("campus", "17")
+    assert store.get("campus", "17") is None
+
+
+def test_find_goes_by_the_number_of_the_id(store):
+    for number in (9, 10, 100, 11):
+        store.insert("campus", document(str(number)))
+    ids = [item["swift_object_id"] for item in store.find("campus")]
+    assert ids == ["9", "10", "11", "100"]
+    assert [item["swift_object_id"] for item in store.find("campus", limit=2)] == ["9", "10"]
+    assert [item["swift_object_id"] for item in store.find("campus", limit=2, after="10")] == ["11", "100"]
+
+
+def test_find_by_type(store):
+    store.insert("campus", document("1", content_type="text/csv; charset=utf-8"))
+    store.insert("campus", document("2", content_type="text/csv-schema"))
+    store.insert("campus", document("3", content_type="image/png"))
+    assert [item["_id"] for item in store.find("campus", content_type="text/csv")] == [1]
+    assert [item["_id"] for item in store.find("campus", content_type="text/*")] == [1, 2]
+    assert [item["_id"] for item in store.find("campus", content_type="image.png")] == []
+
+
+def test_find_by_date(store):
+    noon = utc().replace(hour=12)
+    for number in range(4):
+        store.insert("campus", document(str(number + 1), now=noon + timedelta(hours=number)))
+    found = store.find("campus", start=noon + timedelta(hours=1), end=noon + timedelta(hours=3))
+    assert [item["_id"] for item in found] == [2, 3]
+
+
+def test_the_event_of_an_api_insert_finds_its_document(store):
+    store.insert("campus", document(metadata={"application": "energy"}))
+    found = store.for_events("campus", [EVENT])
+    assert list(found) == ["17"]
+    assert found["17"]["application"] == "energy"
+    assert (found["17"]["status"], found["17"]["etag"], found["17"]["size"]) == ("stored", "abc", 12)
+    assert store.get("campus", "17")["status"] == "stored"
+
+
+def test_an_event_leaves_a_stored_document_as_it_is(store):
+    store.insert("campus", document())
+    store.mark_stored("campus", "17", etag="md5", size=12)
+    before = store.get("campus", "17")
+    assert store.for_events("campus", [replace(EVENT, etag="of-a-manifest")])["17"] == before
+
+
+def test_objects_of_a_plain_client_get_documents(store):
+    store.reserve_ids(4)
+    events = [
+        replace(EVENT, object_name="dir/data.csv", content_type="text/csv", user="bob"),
+        replace(EVENT, object_name="dir/data.csv", content_type="text/csv", etag="later", timestamp="1626951683.00000"),
+        replace(EVENT, object_name="b"),
+    ]
+    found = store.for_events("campus", events)
+    made = found["dir/data.csv"]
+    assert {item["swift_object_id"] for item in found.values()} == {"5", "6"}
+    assert made["swift_object_name"] == "dir/data.csv"
+    assert (made["original_object_name"], made["status"], made["etag"]) == ("data.csv", "stored", "later")
+    assert store.for_events("campus", events) == found
+    assert len(store.find("campus")) == 2
+
+
+def test_an_object_put_again_by_a_plain_client_is_the_same_object(store):
+    event = replace(EVENT, object_name="data", content_type="text/csv")
+    first = store.for_events("campus", [event])["data"]
+    again = replace(event, etag="new", size=99, content_type="application/json", timestamp="1626951690.00000")
+    second = store.for_events("campus", [again])["data"]
+    assert second["_id"] == first["_id"]
+    assert (second["etag"], second["size"], second["content_type"]) == ("new", 99, "application/json")
+    assert store.get("campus", first["swift_object_id"])["etag"] == "new"
+
+
+def test_no_events_no_documents(store):
+    assert store.for_events("campus", []) == {}
+
+
+def entry(**changes):
+    values = {"dag_id": "new_input", "operation_instance": "r1", "execution_date": utc(), "pipeline": "sensor_json"}
+    return operation(**{**values, **changes})
+
+
+def test_log_good_and_bad(client, store):
+    for number in ("17", "18"):
+        store.insert("campus", document(number))
+    good = entry(services=["influxdb"])
+    history = history_entry(document=document(), process_type="default", task_type="t", new_data={"points": 3})
+    store.log("campus", [("17", True, good, history), ("18", False, entry(message="broken"), None)])
+    found = store.get("campus", "17")
+    assert [item["pipeline"] for item in found["successful_operations"]] == ["sensor_json"]
+    assert found["failed_operations"] == []
+    assert found["processed_data_area_service"] == ["influxdb"]
+    assert store.get("campus", "18")["failed_operations"][0]["message"] == "broken"
+    assert [item["swift_id"] for item in client.data_historique.history.find()] == ["17"]
+
+
+def test_logging_twice_changes_nothing(client, store):
+    store.insert("campus", document())
+    history = history_entry(document=document(), process_type="default", task_type="t", new_data={"points": 3})
+    for _ in range(2):
+        store.log("campus", [("17", True, entry(services=["influxdb"]), history)])
+    found = store.get("campus", "17")
+    assert len(found["successful_operations"]) == 1
+    assert found["processed_data_area_service"] == ["influxdb"]
+    assert client.data_historique.history.count_documents({}) == 1
+
+
+def test_another_run_or_pipeline_is_logged_as_well(store):
+    store.insert("campus", document())
+    for change in ({}, {"operation_instance": "r2"}, {"pipeline": "other"}):
+        store.log("campus", [("17", True, entry(**change), None)])
+    assert len(store.get("campus", "17")["successful_operations"]) == 3
+
+
+def test_a_document_does_not_grow_for_ever(store, monkeypatch):
+    monkeypatch.setattr(metadata_module, "KEPT_OPERATIONS", 3)
+    store.insert("campus", document())
+    for number in range(5):
+        store.log("campus", [("17", False, entry(operation_instance=f"r{number}"), None)])
+    kept = [item["operation_instance"] for item in store.get("campus", "17")["failed_operations"]]
+    assert kept == ["r2", "r3", "r4"]
+
+
+def test_nothing_to_log(store):
+    store.log("campus", [])
+
+
+@pytest.mark.parametrize(
+    ("raised", "retriable"),
+    [
+        (errors.ServerSelectionTimeoutError("no primary"), True),
+        (errors.NotPrimaryError("stepped down"), True),
+        (errors.OperationFailure("auth", 18), True),
+        (errors.DocumentTooLarge("16 MB"), False),
+        (errors.InvalidName("name"), False),
+    ],
+)
+def test_errors_of_mongodb(store, monkeypatch, raised, retriable):
+    class Broken:
+        def find_one(self, *_args):
+            raise raised
+
+    monkeypatch.setattr(store, "_documents", lambda _store: Broken())
+    with pytest.raises(StoreError, match="object 17") as caught:
+        store.get("campus", "17")
+    assert caught.value.retriable is retriable
+
+
+@pytest.mark.parametrize(
+    ("details", "raises"),
+    [
+        ({"writeErrors": [{"code": 11000}]}, False),
+        ({"writeErrors": [{"code": 11000}, {"code": 64}]}, True),
+        ({"writeErrors": [{"code": 11000}], "writeConcernErrors": [{"code": 64}]}, True),
+    ],
+)
+def test_only_duplicates_are_passed_over(details, raises):
+    error = errors.BulkWriteError(details)
+    if raises:
+        with pytest.raises(errors.BulkWriteError):
+            metadata_module._only_duplicates(error)
+    else:
+        metadata_module._only_duplicates(error)
+
+
+def test_writes_are_acknowledged_by_the_majority(store):
+    assert store._documents("campus").write_concern.document["w"] == "majority"

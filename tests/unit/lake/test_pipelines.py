@@ -1,0 +1,203 @@
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+import fnmatch
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from neocampus_lake.errors import DeclarationError, NoPipeline
+from neocampus_lake.parsers import sensor, table
+from neocampus_lake.pipelines import Declaration, Router, _overlap, load_declarations
+
+
+def declaration(name="CAMPUS_ALICE_TASK", steps=None, weight="light", **match):
+    data = {
+        "name": name,
+        "version": 1,
+        "match": match or {"content_types": ["text/csv"]},
+        "weight": weight,
+        "steps": steps or {"parser": "sensor_json", "sinks": ["influxdb"]},
+    }
+    return Declaration.from_dict(data, name + ".yml")
+
+
+def document(**changes):
+    values = {
+        "content_type": "text/csv",
+        "swift_project": "p1",
+        "swift_container": "campus",
+        "data_processing": "default",
+        "original_object_name": "a.csv",
+    }
+    return {**values, **changes}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "name", "parser"),
+    [
+        ("application/json", "sensor_json", sensor.parse),
+        ("Application/JSON; charset=utf-8", "sensor_json", sensor.parse),
+        ("application/x-ndjson", "sensor_json", sensor.parse),
+        ("text/csv", "time_series_csv", table.parse),
+    ],
+)
+def test_built_in_pipelines(content_type, name, parser):
+    found = Router(load_declarations()).route(document(content_type=content_type))
+    assert found.name == name and found.weight == "light" and found.sinks == ("influxdb",)
+    # The functions may be loaded under another name of the package: the same file is what counts.
+    assert found.parser.load().__code__.co_filename == parser.__code__.co_filename
+
+
+@pytest.mark.parametrize("change", [{"content_type": "image/png"}, {"data_processing": "custom"}, {"content_type": ""}])
+def test_what_nothing_handles_is_told(change):
+    with pytest.raises(NoPipeline) as caught:
+        Router(load_declarations()).route(document(**change))
+    for value in {**document(), **change}.values():
+        assert repr(value) in str(caught.value)
+
+
+def test_the_most_specific_wins():
+    declarations = [
+        declaration("a_b_any", content_types=["*"]),
+        declaration("a_b_class", content_types=["text/*"]),
+        declaration("a_b_type", content_types=["text/csv"]),
+        declaration("a_b_project", projects=["p1"]),
+        declaration("a_b_container", content_types=["text/*"], containers=["campus"]),
+        declaration("a_b_custom", data_processing=["custom"], containers=["campus"]),
+        declaration("a_b_file", filenames=["station-*.csv"]),
+        declaration("a_b_files", filenames=["station-1*.csv"]),
+    ]
+    for router in (Router(declarations), Router(declarations[::-1])):
+
+        def route(router=router, **changes):
+            return router.route(document(**changes)).name
+
+        assert route(swift_container="x", swift_project="x", content_type="a/b") == "a_b_any"
+        assert route(swift_container="x", swift_project="x", content_type="text/x") == "a_b_class"
+        assert route(swift_container="x", swift_project="x") == "a_b_type"
+        assert route(swift_container="x") == "a_b_project"
+        assert route() == "a_b_container"
+        assert route(data_processing="custom") == "a_b_custom"
+        assert route(data_processing="custom", original_object_name="station-2.csv") == "a_b_file"
+        assert route(original_object_name="station-12.csv") == "a_b_files"
+
+
+def test_any_pattern_of_a_list_is_enough():
+    router = Router([declaration(content_types=["text/csv", "text/x*"], containers=["a", "b"])])
+    assert router.route(document(content_type="text/xml", swift_container="b"))
+    with pytest.raises(NoPipeline):
+        router.route(document(content_type="text/xml", swift_container="c"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"content_types": ["text/csv"]}, {"content_types": ["text/csv"]}),
+        ({"content_types": ["text/csv"]}, {"content_types": ["a/b", "text/csv"]}),
+        ({"filenames": ["a*"]}, {"filenames": ["*b"]}),
+        ({"filenames": ["a?c"]}, {"filenames": ["ab?"]}),
+        ({"containers": ["x"], "filenames": ["a*"]}, {"containers": ["x"], "filenames": ["*a"]}),
+    ],
+)
+def test_a_tie_is_refused(one, other):
+    with pytest.raises(DeclarationError, match="A_B_C.*X_Y_Z"):
+        Router([declaration("A_B_C", **one), declaration("X_Y_Z", **other)])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"content_types": ["text/csv"]}, {"content_types": ["text/xml"]}),
+        ({"content_types": ["text/csv"]}, {"content_types": ["text/*"]}),
+        ({"filenames": ["a*"]}, {"filenames": ["b*"]}),
+        ({"containers": ["x"], "filenames": ["a*"]}, {"containers": ["y"], "filenames": ["*a"]}),
+        ({"containers": ["x"]}, {"data_processing": ["custom"]}),
+    ],
+)
+def test_no_tie(one, other):
+    assert Router([declaration("A_B_C", **one), declaration("X_Y_Z", **other)])
+
+
+patterns = st.text(alphabet="ab*?", max_size=6)
+
+
+@given(patterns, patterns, st.text(alphabet="ab", max_size=6))
+def test_patterns_that_meet_are_known(one, other, text):
+    if fnmatch.fnmatchcase(text, one) and fnmatch.fnmatchcase(text, other):
+        assert _overlap(one, other)
+    assert _overlap(one, other) == _overlap(other, one)
+    assert _overlap(one, one)
+
+
+def test_names_are_unique():
+    with pytest.raises(DeclarationError, match="two pipelines"):
+        Router([declaration(containers=["a"]), declaration(containers=["b"])])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "two_parts"}, "PROJECT_USER_TASKNAME"),
+        ({"name": "a b_c_d"}, "name: letters"),
+        ({"name": None}, "name: letters"),
+        ({"version": None}, "version"),
+        ({"version": True}, "version"),
+        ({"match": {}}, "match: at least one"),
+        ({"match": {"colour": ["red"]}}, "match: at least one"),
+        ({"match": {"containers": "campus"}}, "match.containers: a list"),
+        ({"match": {"containers": []}}, "empty list"),
+        ({"match": {"filenames": ["[ab]*"]}}, "only wildcards"),
+        ({"weight": "huge"}, "weight"),
+        ({"steps": {"sinks": ["influxdb"]}}, "steps"),
+        ({"steps": {"parser": "sensor_json"}}, "steps.sinks"),
+        ({"steps": {"parser": "sensor_json", "sinks": ["paper"]}}, "steps.sinks"),
+        ({"steps": {"parser": "nothing", "sinks": ["influxdb"]}}, "steps.parser.*neither"),
+        ({"steps": {"parser": "no.such:parse", "sinks": ["influxdb"]}}, "steps.parser.*No module"),
+        ({"steps": {"parser": "json:nothing", "sinks": ["influxdb"]}}, "steps.parser"),
+        ({"steps": {"parser": "json:__name__", "sinks": ["influxdb"]}}, "not a function"),
+        ({"steps": {"parser": {"options": {}}, "sinks": ["influxdb"]}}, "function is a name"),
+        ({"steps": {"parser": {"function": "sensor_json", "x": 1}, "sinks": ["influxdb"]}}, "a name, or function"),
+        ({"steps": {"parser": "sensor_json", "transforms": "json:loads", "sinks": ["influxdb"]}}, "transforms: a list"),
+        ({"colour": "red"}, "unknown key 'colour'"),
+    ],
+)
+def test_wrong_declarations_say_what_is_wrong(change, said, tmp_path):
+    data = {
+        "name": "CAMPUS_ALICE_TASK",
+        "version": 1,
+        "match": {"content_types": ["text/csv"]},
+        "steps": {"parser": "sensor_json", "sinks": ["influxdb"]},
+    }
+    file = tmp_path / "task.yml"
+    file.write_text(yaml.safe_dump({**data, **change}))
+    with pytest.raises(DeclarationError, match=said) as caught:
+        load_declarations([file])
+    assert str(file) in str(caught.value)
+
+
+def test_a_project_s_declarations_join_the_built_in_ones(tmp_path):
+    (tmp_path / "one.yml").write_text(
+        "name: METEO_BOB_STATIONS\nversion: 2\nmatch: {containers: [meteo], data_processing: [custom]}\nweight: heavy\n"
+        "steps:\n  parser: {function: time_series_csv, options: {delimiter: ';'}}\n  sinks: [influxdb]\n"
+    )
+    (tmp_path / "notes.txt").write_text("no declaration")
+    router = Router(load_declarations([tmp_path]))
+    found = router.route(document(swift_container="meteo", data_processing="custom"))
+    assert (found.name, found.version, found.weight) == ("METEO_BOB_STATIONS", "2", "heavy")
+    assert found.parser.options == {"delimiter": ";"}
+    assert router.route(document(swift_container="meteo")).name == "time_series_csv"
+    assert [d.name for d in load_declarations([tmp_path], built_in=False)] == ["METEO_BOB_STATIONS"]
+
+
+@pytest.mark.parametrize("content", ["{", "- a\n", "", "\x00"])
+def test_files_that_are_no_declaration(content, tmp_path):
+    file = tmp_path / "x.yml"
+    file.write_text(content)
+    with pytest.raises(DeclarationError, match=str(file)):
+        load_declarations([file])
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(DeclarationError, match="missing.yml"):
+        load_declarations([tmp_path / "missing.yml"])

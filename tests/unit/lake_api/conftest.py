@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+"""The API with fakes at its edge: Keystone (requests-mock), Swift (an httpx transport), MongoDB (mongomock), and
+InfluxDB."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "roles/api/files/lake_api/src"))
+
+httpx = pytest.importorskip("httpx")
+mongomock = pytest.importorskip("mongomock")
+requests_mock = pytest.importorskip("requests_mock")
+pytest.importorskip("fastapi")
+pytest.importorskip("keystoneauth1")
+pytest.importorskip("python_multipart")
+pytest.importorskip("uvicorn")
+
+from lake_api.app import create_app
+from lake_api.identity import Keystone, Tokens
+from lake_api.inserts import Inserter
+from lake_api.lake import Lake
+from lake_api.settings import Settings
+from lake_api.stores import Stores
+from lake_api.swift import Swift
+from neocampus_lake.errors import StoreError
+from neocampus_lake.sinks.influxdb import InfluxDB
+from neocampus_lake.times import format_time, parse_time
+from starlette.testclient import TestClient
+
+KEYSTONE = "https://keystone.test:5000/v3"
+PROXIES = ["https://one.test:8080", "https://two.test:8080"]
+
+
+def settings(tmp_path: Path, **limits: Any) -> Settings:
+    return Settings.model_validate(
+        {
+            "identity": {"urls": [KEYSTONE], "username": "api", "password": "own-secret"},
+            "swift": {"urls": PROXIES},
+            "mongodb": {"hosts": ["mongo.test"], "tls": False},
+            "influxdb": {"url": "https://influx.test:8086", "username": "api", "password": "own-secret"},
+            "limits": {"spool_dir": str(tmp_path), **limits},
+        }
+    )
+
+
+class FakeKeystone:
+    """People, and the tokens that they have; counts how often a token was asked about."""
+
+    def __init__(self, mock: Any) -> None:
+        self.tokens: dict[str, dict[str, Any]] = {}
+        self.people: dict[tuple[str, str], str] = {("ada", "campus"): "right"}
+        self.asked: list[str] = []
+        self.logins: list[dict[str, Any]] = []
+        self.mock = mock
+        mock.post(f"{KEYSTONE}/auth/tokens", json=self._log_in)
+        mock.get(f"{KEYSTONE}/auth/tokens", json=self._validate)
+        mock.get(KEYSTONE, json={"version": {"id": "v3.14", "status": "stable", "links": []}})
+
+    def give(
+        self, token: str, project: str | None = "p1", roles: tuple[str, ...] = ("member",), seconds: float = 3600
+    ) -> str:
+        expires = (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        body: dict[str, Any] = {
+            "user": {"id": "u1", "name": "ada"},
+            "expires_at": expires,
+            "issued_at": "2020-01-01T00:00:00.000000Z",
+            "methods": ["password"],
+        }
+        if project:
+            body |= {
+                "project": {"id": project, "name": f"name of {project}"},
+                "roles": [{"id": r, "name": r} for r in roles],
+            }
+        self.tokens[token] = body
+        return token
+
+    def away(self) -> None:
+        for verb in ("GET", "POST"):
+            self.mock.register_uri(verb, f"{KEYSTONE}/auth/tokens", exc=requests_mock.exceptions.ConnectTimeout)
+
+    def _log_in(self, request: Any, context: Any) -> Any:
+        auth = request.json()["auth"]
+        user = auth["identity"]["password"]["user"]
+        context.status_code = 201
+        if user["name"] == "api":
+            context.headers["X-Subject-Token"] = self.give("own-token", "service", ("service",))
+            return {"token": self.tokens["own-token"]}
+        self.logins.append(auth)
+        if self.people.get((user["name"], user["domain"]["name"])) != user["password"]:
+            context.status_code = 401
+            return {"error": {"code": 401, "message": "The request you have made requires authentication."}}
+        token = f"token-{len(self.tokens)}"
+        context.headers["X-Subject-Token"] = self.give(token)
+        return {"token": self.tokens[token]}
+
+    def _validate(self, request: Any, context: Any) -> Any:
+        token = request.headers["X-Subject-Token"]
+        self.asked.append(token)
+        assert request.headers["X-Auth-Token"] == "own-token"
+        if token not in self.tokens:
+            context.status_code = 404
+            return {"error": {"code": 404, "message": "not found"}}
+        return {"token": self.tokens[token]}
+
+
+class FakeSwift:
+    """Proxies that share containers and objects in memory; `away` names hosts that can't be reached."""
+
+    def __init__(self) -> None:
+        self.containers: dict[str, dict[str, str]] = {}
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.requests: list[tuple[str, str, str]] = []
+        self.headers: list[Any] = []
+        self.away: set[str] = set()
+        self.answers: list[Any] = []
+        """What the next puts of objects answer instead: a status, or an exception."""
+
+    async def __call__(self, request: Any) -> Any:
+        host, path = request.url.host, request.url.raw_path.decode()
+        self.requests.append((request.method, host, path))
+        self.headers.append(request.headers)
+        if host in self.away:
+            raise httpx.ConnectError("no route", request=request)
+        if path == "/healthcheck":
+            return httpx.Response(200, text="OK")
+        _, _, _, _container, *name = path.split("/", 4)
+        if name:
+            return await self._object(request, path)
+        if request.method == "PUT":
+            self.containers[path] = dict(request.headers)
+            return httpx.Response(201)
+        return httpx.Response(204 if path in self.containers else 404)
+
+    async def _object(self, request: Any, path: str) -> Any:
+        if request.method == "PUT":
+            body = await request.aread()
+            if self.answers:
+                answer = self.answers.pop(0)
+                if isinstance(answer, Exception):
+                    raise answer
+                return httpx.Response(answer)
+            if path.rpartition("/")[0] not in self.containers:
+                return httpx.Response(404)
+            if request.headers.get("if-none-match") == "*" and path in self.objects:
+                return httpx.Response(412)
+            md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
+            if request.headers.get("etag", md5) != md5:
+                return httpx.Response(422)
+            self.objects[path] = {
+                "body": body,
+                "type": request.headers["content-type"],
+                "chunked": "content-length" not in request.headers,
+            }
+            return httpx.Response(201, headers={"etag": md5})
+        stored = self.objects.get(path)
+        if stored is None:
+            return httpx.Response(404)
+        body, headers = stored["body"], {"content-type": stored["type"], "etag": "x", "accept-ranges": "bytes"}
+        if request.headers.get("if-none-match") == "x":
+            return httpx.Response(304, headers=headers)
+        if asked := request.headers.get("range"):
+            first, _, last = asked.removeprefix("bytes=").partition("-")
+            if int(first) >= len(body):
+                return httpx.Response(416, headers={"content-range": f"bytes */{len(body)}"})
+            part = body[int(first) : int(last) + 1]
+            headers["content-range"] = f"bytes {first}-{last}/{len(body)}"
+            return httpx.Response(206, content=part, headers=headers)
+        return httpx.Response(200, content=body, headers=headers)
+
+
+class FakeInfluxDB:
+    """The reading half of the library's client over a list of points."""
+
+    cursor = staticmethod(InfluxDB.cursor)
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str, int, float]] = []
+        self.error: StoreError | None = None
+
+    def add(self, database: str, measurement: str, topic: str, time: str, value: float) -> None:
+        self.rows.append((database, measurement, topic, parse_time(time), value))
+
+    def measurements(self, database: str) -> list[str]:
+        if self.error:
+            raise self.error
+        return sorted({row[1] for row in self.rows if row[0] == database})
+
+    def topics(self, database: str, measurement: str) -> list[str]:
+        return sorted({row[2] for row in self.rows if row[:2] == (database, measurement)})
+
+    def points(
+        self,
+        database: str,
+        measurement: str,
+        topic: str | None = None,
+        start: int | None = None,
+        end: int | None = None,
+        limit: int = 1000,
+        after: str | None = None,
+    ) -> list[dict[str, Any]]:
+        first, _, skip = (after or "").partition(".")
+        begin = max([bound for bound in (start, int(first) if first else None) if bound is not None], default=None)
+        found = [
+            {"time": format_time(row[3]), "value": row[4], "topic": row[2]}
+            for row in sorted(self.rows, key=lambda row: row[3])
+            if row[:2] == (database, measurement)
+            and topic in (None, row[2])
+            and (begin is None or row[3] >= begin)
+            and (end is None or row[3] < end)
+        ]
+        return found[int(skip or 0) :][:limit]
+
+
+@pytest.fixture
+def keystone() -> Iterator[FakeKeystone]:
+    with requests_mock.Mocker() as mock:
+        fake = FakeKeystone(mock)
+        fake.give("good")
+        yield fake
+
+
+@pytest.fixture
+def swift() -> FakeSwift:
+    return FakeSwift()
+
+
+@pytest.fixture
+def mongo() -> Any:
+    return mongomock.MongoClient(tz_aware=True)
+
+
+@pytest.fixture
+def influx() -> FakeInfluxDB:
+    return FakeInfluxDB()
+
+
+@pytest.fixture
+def chosen(tmp_path: Path) -> Settings:
+    return settings(tmp_path, memory_bytes=1000, spool_bytes=10_000, object_bytes=20_000)
+
+
+@pytest.fixture
+def connect(swift: FakeSwift, mongo: Any, influx: FakeInfluxDB) -> Any:
+    def _connect(chosen: Settings) -> Lake:
+        keystone_ = Keystone(chosen.identity, None)
+        swift_ = Swift(chosen.swift, transport=httpx.MockTransport(swift))
+        stores = Stores(mongo, influx, 5)  # type: ignore[arg-type]
+        return Lake(
+            chosen,
+            keystone_,
+            Tokens(keystone_, chosen.identity),
+            swift_,
+            stores,
+            Inserter(chosen.limits, swift_, stores),
+        )
+
+    return _connect
+
+
+@pytest.fixture
+def api(keystone: FakeKeystone, chosen: Settings, connect: Any) -> Iterator[TestClient]:
+    """A client of a running API whose requests carry a member's token of project p1."""
+    with TestClient(create_app(chosen, connect), raise_server_exceptions=False) as client:
+        client.headers["X-Auth-Token"] = "good"
+        yield client
+
+
+@pytest.fixture
+def documents(mongo: Any) -> Any:
+    """The documents of a store."""
+    return lambda store: list(mongo["swift"][store].find())
+
+
+def form(*parts: tuple[str, str | None, bytes | str, str | None], boundary: str = "mark") -> dict[str, Any]:
+    """content and headers for a multipart body of (name, filename, content, type)."""
+    body = b""
+    for name, filename, content, kind in parts:
+        body += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"'.encode()
+        body += f'; filename="{filename}"'.encode() if filename else b""
+        body += f"\r\nContent-Type: {kind}".encode() if kind else b""
+        body += b"\r\n\r\n" + (content if isinstance(content, bytes) else content.encode()) + b"\r\n"
+    body += f"--{boundary}--\r\n".encode()
+    return {"content": body, "headers": {"Content-Type": f"multipart/form-data; boundary={boundary}"}}
+
+
+@pytest.fixture
+def insert(api: TestClient) -> Any:
+    """insert(container, name, content, metadata=None, kind=None, file_first=False) -> answer."""
+
+    def _insert(
+        container: str,
+        name: str,
+        content: bytes,
+        metadata: Any = None,
+        kind: str | None = None,
+        file_first: bool = False,
+    ) -> Any:
+        parts: list[Any] = [("file", name, content, kind)]
+        if metadata is not None:
+            given = metadata if isinstance(metadata, (str, bytes)) else json.dumps(metadata)
+            parts.insert(1 if file_first else 0, ("metadata", None, given, "application/json"))
+        return api.post(f"/api/v1/containers/{container}/objects", **form(*parts))
+
+    return _insert
+
+
+@pytest.fixture
+def body_of() -> Any:
+    return form
+
+
+def error(answer: Any, status: int, code: str | None = None) -> str:
+    """The message of an error answer, after checking its form."""
+    assert answer.status_code == status, answer.text
+    found = answer.json()["error"]
+    assert set(found) == {"code", "message", "detail"}
+    assert code in (None, found["code"])
+    assert answer.headers["x-request-id"]
+    return str(found["message"])
+
+
+@pytest.fixture
+def error_of() -> Any:
+    return error
