@@ -81,7 +81,7 @@ lake-test: engine ## Deploy a lake of its own, try it from outside and inside, r
 
 .PHONY: molecule
 molecule: engine ## Run one zone's scenario: make molecule ZONE=identity
-	molecule test -s $(ZONE)
+	ENV=test molecule test -s $(ZONE)
 
 .PHONY: lock
 lock: tools ## Renew the locks from the .in files

@@ -41,16 +41,20 @@ def key_of(text: str) -> str:
 
 
 def is_stale(started: float, files: Iterable[Path]) -> bool:
-    """Whether a file was changed (contents, mode, owner or what a link points to) after `started` (seconds since the epoch)."""
+    """Whether a file (or what a link points to) was changed after `started`, in seconds since the epoch."""
     return any(max(os.stat(file).st_ctime, os.lstat(file).st_ctime) > started for file in files)
 
 
 def others_keep_majority(status: dict[str, Any]) -> bool:
-    """Whether the other members can elect a primary while this one restarts. True for one or two members, where none ever could."""
+    """Whether the others can elect a primary while this one restarts; True for one or two members, who never could."""
     members = status["members"]
     if len(members) < 3:
         return True
-    healthy = [one for one in members if not one.get("self") and one["health"] == 1 and one["state"] in (PRIMARY, SECONDARY, ARBITER)]
+    healthy = [
+        one
+        for one in members
+        if not one.get("self") and one["health"] == 1 and one["state"] in (PRIMARY, SECONDARY, ARBITER)
+    ]
     return len(healthy) > len(members) // 2
 
 
@@ -128,7 +132,10 @@ class Member:
 def started_at() -> float:
     """When the running server was started, in seconds since the epoch; 0 when none runs."""
     shown = subprocess.run(
-        ["systemctl", "show", "--property=MainPID,ExecMainStartTimestampMonotonic", UNIT], check=True, capture_output=True, text=True
+        ["systemctl", "show", "--property=MainPID,ExecMainStartTimestampMonotonic", UNIT],
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
     properties = dict(line.split("=", 1) for line in shown.splitlines())
     if properties["MainPID"] == "0":
@@ -145,7 +152,7 @@ def restart(member: Member, changed: Sequence[Path], leave_primary: bool) -> str
     if status is not None:
         member.wait(
             lambda: others_keep_majority(member.command("replSetGetStatus")),
-            "a majority of the other members to be healthy; restarting now would stop all writes: see `mongod-member status`",
+            "the others to be a healthy majority; a restart now would stop all writes: see `mongod-member status`",
         )
         if own_state(status) == PRIMARY and len(status["members"]) > 1:
             if leave_primary:
@@ -168,7 +175,9 @@ def main() -> int:
     actions.add_parser("reload", help="serve the certificate that is on disk now")
     restarting = actions.add_parser("restart", help="restart without harm to the set")
     restarting.add_argument("--leave-primary", action="store_true", help="do nothing on the primary, and say `primary`")
-    restarting.add_argument("--if-changed", type=Path, nargs="+", default=[], metavar="FILE", help="only if one was changed since the start")
+    restarting.add_argument(
+        "--if-changed", type=Path, nargs="+", default=[], metavar="FILE", help="only if one was changed since the start"
+    )
     options = parser.parse_args()
     try:
         member = Member(options.port, options.key_file, options.ca_file, options.timeout)
@@ -177,7 +186,11 @@ def main() -> int:
             if status is None:
                 raise MemberError("this member does not answer, or belongs to no set")
             for one in status["members"]:
-                print(one["name"], one["stateStr"], "healthy" if one["health"] == 1 else one.get("lastHeartbeatMessage", "down"))
+                print(
+                    one["name"],
+                    one["stateStr"],
+                    "healthy" if one["health"] == 1 else one.get("lastHeartbeatMessage", "down"),
+                )
         elif options.action == "reload":
             member.command("rotateCertificates", message="mongod-member reload")
         else:

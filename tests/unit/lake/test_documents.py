@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 import math
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 import bson
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from neocampus_lake import documents
 from neocampus_lake.errors import InvalidDocument, InvalidInput, InvalidName
 
-NOW = datetime(2021, 7, 22, 11, 1, 22, 123456, tzinfo=timezone.utc)
+NOW = datetime(2021, 7, 22, 11, 1, 22, 123456, tzinfo=UTC)
 
 
 def new(**changes):
@@ -147,7 +147,22 @@ def test_container_names(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "a/b", "a\\b", 'a"b', "a$b", "a\x00", " a", "a ", "..", ".hidden", "system.users", "_internal", "é" * 101, None],
+    [
+        "",
+        "a/b",
+        "a\\b",
+        'a"b',
+        "a$b",
+        "a\x00",
+        " a",
+        "a ",
+        "..",
+        ".hidden",
+        "system.users",
+        "_internal",
+        "é" * 101,
+        None,
+    ],
 )
 def test_container_names_that_a_store_cannot_hold(name):
     with pytest.raises(InvalidName):
@@ -165,7 +180,9 @@ def test_object_ids():
 
 
 def test_operation():
-    entry = documents.operation(dag_id="new_input", operation_instance="r1", execution_date=NOW, pipeline="p", records=3)
+    entry = documents.operation(
+        dag_id="new_input", operation_instance="r1", execution_date=NOW, pipeline="p", records=3
+    )
     assert list(entry) == ["execution_date", "dag_id", "operation_instance", "pipeline", "records"]
     assert entry["execution_date"] == NOW.replace(microsecond=123000)
 
@@ -193,7 +210,10 @@ def test_history_has_old_and_new_data():
 
 def test_json_form():
     paris = timezone(timedelta(hours=2))
-    document = {"_id": bson.ObjectId("5d004092adf80168fe79b55c"), "a": [NOW.astimezone(paris), b"\x00", math.inf, 1, None]}
+    document = {
+        "_id": bson.ObjectId("5d004092adf80168fe79b55c"),
+        "a": [NOW.astimezone(paris), b"\x00", math.inf, 1, None],
+    }
     assert documents.to_json(document) == {
         "_id": "5d004092adf80168fe79b55c",
         "a": ["2021-07-22T11:01:22.123Z", "AA==", None, 1, None],

@@ -87,7 +87,13 @@ def test_what_is_no_line_is_refused(line):
 
 
 def test_a_listed_entry_is_an_event_with_a_stable_id():
-    entry = {"swift_id": "17", "swift_container": "campus", "swift_user": "a", "content_type": "x/y", "project_id": "p1"}
+    entry = {
+        "swift_id": "17",
+        "swift_container": "campus",
+        "swift_user": "a",
+        "content_type": "x/y",
+        "project_id": "p1",
+    }
     event = Event.from_payload(entry)
     assert (event.object_name, event.size, event.type) == ("17", 0, "put")
     assert event.id and event == Event.from_payload(entry)

@@ -11,56 +11,47 @@ from hypothesis import strategies as st
 from neocampus_lake.errors import InvalidInput
 from neocampus_lake.points import Point, to_line
 
-fields = st.dictionaries(
-    st.text(), st.floats() | st.integers() | st.booleans() | st.text(), min_size=1, max_size=3
-)
+fields = st.dictionaries(st.text(), st.floats() | st.integers() | st.booleans() | st.text(), min_size=1, max_size=3)
 
 
-def split(text, separator, times=-1):
-    """Splits at the separators that have no backslash in front and are not in a quoted text."""
-    parts, current, quoted, at = [], "", False, 0
-    while at < len(text):
-        character = text[at]
-        if character == "\\" and at + 1 < len(text) and (quoted or text[at + 1] in ", ="):
-            current += text[at : at + 2]
-            at += 2
-            continue
-        if character == '"' and separator != "=":
-            quoted = not quoted
-        if character == separator and not quoted and len(parts) != times:
-            parts.append(current)
-            current = ""
-        else:
-            current += character
-        at += 1
-    return [*parts, current]
+# The line protocol, read independently of what writes it.
+NAME = r"(?:\\[,= ]|[^,= ])++"
+MEASUREMENT = re.compile(r"((?:\\[, ]|[^, ])++)")
+TAG = re.compile(f",({NAME})=({NAME})")
+FIELD = re.compile(rf'[ ,]({NAME})=("(?:\\["\\]|[^"\\])*+"|[^, "]++)')
 
 
 def plain(text):
     return re.sub(r"\\([, =])", r"\1", text)
 
 
+def value_of(text):
+    if text.startswith('"'):
+        return re.sub(r'\\(["\\])', r"\1", text[1:-1])
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text[:-1]) if text.endswith("i") else float(text)
+
+
 def read(line):
-    """An independent reading of the line protocol: (measurement, tags, fields, time)."""
-    key, rest = split(line, " ", 1)
-    values, time = rest.rsplit(" ", 1)
-    measurement, *tags = split(key, ",")
-    found = {}
-    for item in split(values, ","):
-        name, value = split(item, "=", 1)
-        if value.startswith('"'):
-            found[plain(name)] = re.sub(r'\\(["\\])', r"\1", value[1:-1])
-        elif value in ("true", "false"):
-            found[plain(name)] = value == "true"
-        else:
-            found[plain(name)] = int(value[:-1]) if value.endswith("i") else float(value)
-    return plain(measurement), {plain(k): plain(v) for k, v in (split(tag, "=", 1) for tag in tags)}, found, int(time)
+    """What a line says: (measurement, tags, fields, time)."""
+    match = MEASUREMENT.match(line)
+    measurement, tags, found = plain(match[1]), {}, {}
+    while tag := TAG.match(line, match.end()):
+        match = tag
+        tags[plain(tag[1])] = plain(tag[2])
+    while field := FIELD.match(line, match.end()):
+        match = field
+        found[plain(field[1])] = value_of(field[2])
+    return measurement, tags, found, int(line[match.end() :])
 
 
 @given(
     st.text(alphabet=st.characters(codec="utf-8") | st.sampled_from(' ,="\\#')),
     st.integers(),
-    st.dictionaries(st.text(alphabet=' ,="\\aé') | st.text(), st.floats() | st.integers() | st.booleans() | st.text(), max_size=3),
+    st.dictionaries(
+        st.text(alphabet=' ,="\\aé') | st.text(), st.floats() | st.integers() | st.booleans() | st.text(), max_size=3
+    ),
     st.dictionaries(st.text(alphabet=' ,="\\aé'), st.text(alphabet=' ,="\\aé'), max_size=3),
 )
 def test_a_point_is_refused_or_its_line_says_the_same(measurement, time, values, tags):
@@ -86,6 +77,9 @@ def test_a_line():
         ("#m", 0, {"v": 1.0}, {}),
         ("m\n", 0, {"v": 1.0}, {}),
         ("m\\", 0, {"v": 1.0}, {}),
+        ("m\\=", 0, {"v": 1.0}, {}),
+        ("m", 0, {"a\\,b": 1.0}, {}),
+        ("m", 0, {"v": 1.0}, {"t": "a\\ b"}),
         ("m\ud800", 0, {"v": 1.0}, {}),
         ("m", 2**63, {"v": 1.0}, {}),
         ("m", 0, {}, {}),

@@ -5,7 +5,7 @@ import json
 import sys
 import types
 from dataclasses import asdict, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import mongomock
 import pytest
@@ -18,7 +18,7 @@ from neocampus_lake.pipelines import Declaration, Router, load_declarations
 from neocampus_lake.points import Point
 from neocampus_lake.processing import RunInfo, process_batch
 
-RUN = RunInfo("new_input", "new_input__1", datetime(2021, 7, 22, tzinfo=timezone.utc))
+RUN = RunInfo("new_input", "new_input__1", datetime(2021, 7, 22, tzinfo=UTC))
 MESSAGE = {"topic": "u4/302/humidity", "value": 35, "value_units": "%r.H.", "time": "2021-07-22T11:11:22Z"}
 
 
@@ -124,7 +124,11 @@ def test_messages_become_points_and_the_document_says_so(lake):
     document = lake.document("17")
     [entry] = document["successful_operations"]
     assert {"execution_date", "dag_id", "operation_instance"} <= set(entry)
-    assert (entry["dag_id"], entry["operation_instance"], entry["execution_date"]) == (RUN.dag_id, RUN.run_id, RUN.execution_date)
+    assert (entry["dag_id"], entry["operation_instance"], entry["execution_date"]) == (
+        RUN.dag_id,
+        RUN.run_id,
+        RUN.execution_date,
+    )
     assert (entry["pipeline"], entry["version"], entry["records"]) == ("sensor_json", "1", 2)
     assert document["failed_operations"] == []
     assert document["processed_data_area_service"] == ["influxdb"]

@@ -20,23 +20,24 @@ sys.path.insert(0, str(ROOT / "roles/api/files/lake_api/src"))
 
 httpx = pytest.importorskip("httpx")
 mongomock = pytest.importorskip("mongomock")
+requests = pytest.importorskip("requests")
 requests_mock = pytest.importorskip("requests_mock")
 pytest.importorskip("fastapi")
 pytest.importorskip("keystoneauth1")
 pytest.importorskip("python_multipart")
 pytest.importorskip("uvicorn")
 
-from lake_api.app import create_app
-from lake_api.identity import Keystone, Tokens
-from lake_api.inserts import Inserter
-from lake_api.lake import Lake
-from lake_api.settings import Settings
-from lake_api.stores import Stores
-from lake_api.swift import Swift
-from neocampus_lake.errors import StoreError
-from neocampus_lake.sinks.influxdb import InfluxDB
-from neocampus_lake.times import format_time, parse_time
-from starlette.testclient import TestClient
+from lake_api.app import create_app  # noqa: E402
+from lake_api.identity import Keystone, Tokens  # noqa: E402
+from lake_api.inserts import Inserter  # noqa: E402
+from lake_api.lake import Lake  # noqa: E402
+from lake_api.settings import Settings  # noqa: E402
+from lake_api.stores import Stores  # noqa: E402
+from lake_api.swift import Swift  # noqa: E402
+from neocampus_lake.errors import StoreError  # noqa: E402
+from neocampus_lake.sinks.influxdb import InfluxDB  # noqa: E402
+from neocampus_lake.times import format_time, parse_time  # noqa: E402
+from starlette.testclient import TestClient  # noqa: E402
 
 KEYSTONE = "https://keystone.test:5000/v3"
 PROXIES = ["https://one.test:8080", "https://two.test:8080"]
@@ -87,7 +88,7 @@ class FakeKeystone:
 
     def away(self) -> None:
         for verb in ("GET", "POST"):
-            self.mock.register_uri(verb, f"{KEYSTONE}/auth/tokens", exc=requests_mock.exceptions.ConnectTimeout)
+            self.mock.register_uri(verb, f"{KEYSTONE}/auth/tokens", exc=requests.exceptions.ConnectTimeout)
 
     def _log_in(self, request: Any, context: Any) -> Any:
         auth = request.json()["auth"]
@@ -175,8 +176,12 @@ class FakeSwift:
                 return httpx.Response(416, headers={"content-range": f"bytes */{len(body)}"})
             part = body[int(first) : int(last) + 1]
             headers["content-range"] = f"bytes {first}-{last}/{len(body)}"
-            return httpx.Response(206, content=part, headers=headers)
-        return httpx.Response(200, content=body, headers=headers)
+            return _streamed(206, part, headers)
+        return _streamed(200, body, headers)
+
+
+def _streamed(status: int, body: bytes, headers: dict[str, str]) -> Any:
+    return httpx.Response(status, stream=httpx.ByteStream(body), headers={**headers, "content-length": str(len(body))})
 
 
 class FakeInfluxDB:

@@ -291,10 +291,20 @@ def test_client_that_goes_away_leaves_nothing(keystone, chosen, connect, swift, 
             sent.append(message)
 
         scope = {
-            "type": "http", "http_version": "1.1", "method": "POST", "scheme": "https", "query_string": b"", "root_path": "",
-            "path": "/api/v1/containers/rooms/objects", "raw_path": b"/api/v1/containers/rooms/objects",
-            "headers": [(b"x-auth-token", b"good"), (b"content-type", b"multipart/form-data; boundary=m"), (b"transfer-encoding", b"chunked")],
-        }  # fmt: skip
+            "type": "http",
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "https",
+            "query_string": b"",
+            "root_path": "",
+            "path": "/api/v1/containers/rooms/objects",
+            "raw_path": b"/api/v1/containers/rooms/objects",
+            "headers": [
+                (b"x-auth-token", b"good"),
+                (b"content-type", b"multipart/form-data; boundary=m"),
+                (b"transfer-encoding", b"chunked"),
+            ],
+        }
         inner = app.app
         async with inner.router.lifespan_context(inner):
             await app(scope, receive, send)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes the source project importable from this tree. Needs Swift (roles/swift/files/requirements.txt): skipped without it."""
+"""Makes the source project importable from this tree. Its tests need Swift (roles/swift/files/requirements.txt)."""
 
 from __future__ import annotations
 

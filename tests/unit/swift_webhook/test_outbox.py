@@ -155,7 +155,8 @@ os.fdatasync = fdatasync
 writer = SegmentWriter(sys.argv[1], segment_bytes=4000)
 number = 0
 while True:
-    group = [Event(f"{number + i:x}", "put", "AUTH_p", "p", "c", str(number + i), "", "", "", 0, "", "1", "") for i in range(3)]
+    names = [str(number + i) for i in range(3)]
+    group = [Event(name, "put", "AUTH_p", "p", "c", name, "", "", "", 0, "", "1", "") for name in names]
     writer.append([event.to_line().encode() for event in group])
     os.write(1, f"A {number} {number + 3}\\n".encode())
     number += 3
@@ -170,7 +171,9 @@ def test_kill_and_loss_of_power_lose_nothing_that_was_acknowledged(tmp_path, see
     (modules / "neocampus_lake").symlink_to(Path(neocampus_lake.__file__).parent)
     (modules / "swift_webhook").symlink_to(Path(outbox.__file__).parent)
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(modules)}
+        [sys.executable, "-c", WRITER, str(folder)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(modules)},
     )
     first = process.stdout.readline()
     time.sleep(random.Random(seed).uniform(0, 0.15))

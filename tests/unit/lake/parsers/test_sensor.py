@@ -48,7 +48,9 @@ def test_the_campus_file_gives_one_point_per_unit():
     for message in json.loads(content):
         values, units = message["value"], message["value_units"]
         pairs = zip(units, values, strict=True) if isinstance(values, list) else [(units, values)]
-        expected |= {(unit, message["topic"], str(message["input"]), parse_time(message["time"]), v) for unit, v in pairs}
+        expected |= {
+            (unit, message["topic"], str(message["input"]), parse_time(message["time"]), v) for unit, v in pairs
+        }
     assert {(p.measurement, p.tags["topic"], p.tags["input"], p.time, p.fields["value"]) for p in points} == expected
     assert len(points) == 28 and report.count == 0
 

@@ -32,7 +32,12 @@ def test_the_export_of_sensor_messages():
     points, report = parse(EXPORT)
     energy = {"topic": "u4/301/energy", "input": "78", "subID": "lighting", "unitID": "modbus_rs485"}
     assert points == [
-        Point("%r.H.", T1, {"value": 35.0}, {"topic": "u4/302/humidity", "input": "104", "subID": "ilot1", "unitID": "inside"}),
+        Point(
+            "%r.H.",
+            T1,
+            {"value": 35.0},
+            {"topic": "u4/302/humidity", "input": "104", "subID": "ilot1", "unitID": "inside"},
+        ),
         Point("Wh", T2, {"value": 1230563.0}, energy),
         Point("V", T2, {"value": 236.49}, energy),
     ]
@@ -210,8 +215,12 @@ def test_a_long_file_is_read_as_a_stream():
     assert stream.sent < 20
 
 
-rows = st.lists(st.lists(st.text(max_size=8) | st.sampled_from(["2021-07-22", "1", "[1]", '["W"]']), max_size=4), max_size=6)
-headers = st.lists(st.sampled_from(["date", "value", "unit", "topic", "a", "b", "", "payload.value", "_id"]), max_size=5)
+rows = st.lists(
+    st.lists(st.text(max_size=8) | st.sampled_from(["2021-07-22", "1", "[1]", '["W"]']), max_size=4), max_size=6
+)
+headers = st.lists(
+    st.sampled_from(["date", "value", "unit", "topic", "a", "b", "", "payload.value", "_id"]), max_size=5
+)
 
 
 @given(headers, rows, st.sampled_from([",", ";"]))

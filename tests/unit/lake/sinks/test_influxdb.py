@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 import json
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from urllib.parse import parse_qs
 
 import pytest
@@ -155,7 +155,7 @@ def test_points_have_time_value_and_tags(http, influx):
     columns = ["time", "input", "topic", "value"]
     values = [[T, "4", "a", 1.5], [T + 5 * 10**8, None, "a", 2]]
     http.post(URL + "/query", json=result({"name": "W", "columns": columns, "values": values}))
-    start = datetime(2021, 7, 22, tzinfo=timezone.utc)
+    start = datetime(2021, 7, 22, tzinfo=UTC)
     points = influx.points("campus", "W", "a", start, "2021-07-23T00:00:00Z", limit=2)
     assert points == [
         {"time": "2021-07-22T11:01:22Z", "input": "4", "topic": "a", "value": 1.5},

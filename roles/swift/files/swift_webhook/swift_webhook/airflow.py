@@ -78,7 +78,7 @@ class Airflow:
         raise StoreError(message, status=response.status_code)
 
     def _workflow_works(self, refusal: str) -> bool:
-        """False where the workflow is missing or can't be imported: Airflow then refuses every batch, none is to blame."""
+        """False where the workflow is missing or can't be imported: then no batch is to blame for a refusal."""
         response = self._call("GET", self._dag)
         if response.status_code == 403:  # this account may start runs and nothing else
             return "import error" not in refusal
@@ -119,7 +119,7 @@ class Airflow:
         except requests.RequestException as error:
             self._next_url()
             raise StoreError(f"Airflow at {url} does not answer: {error}") from error
-        if response.status_code >= 500 or response.is_redirect:
+        if response.status_code >= 500 or 300 <= response.status_code < 400:
             self._next_url()
             raise StoreError(f"Airflow at {url} answered {response.status_code}", status=response.status_code)
         return response

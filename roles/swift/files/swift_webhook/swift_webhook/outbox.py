@@ -98,6 +98,7 @@ class SegmentWriter:
             self._total = size(self.directory)
             self._total_checked = now
         if self._total + more > self.max_bytes:
+            self.close()  # once delivered it can be removed, and makes room
             raise OutboxUnavailable(
                 f"outbox {self.directory}: {self._total} bytes wait for delivery, {self.max_bytes} are allowed; "
                 "is Airflow away?",

@@ -153,7 +153,7 @@ class Relay:
         self._bucket = TokenBucket(settings.runs_per_second, settings.burst, clock)
         self._state_path = settings.state / STATE_FILE
         self.state = State.load(self._state_path)
-        self._read = dict(self.state.positions)
+        self._read = dict(self.state.after if self.state.batches else self.state.positions)
         self._waiting: dict[str, deque[tuple[Event, int]]] = {}
         self._inotify: INotify | None = None
         self._pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)

@@ -1,4 +1,3 @@
-# -*- coding: utf-8 -*-
 # Copyright (c) neOCampus data lake contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -19,9 +18,9 @@ positional: groups, hostvars, inventory_hostname
 options:
   _input:
     description:
-      - Flows, each with C(name), C(network), C(port) (number or list), C(proto) (V(tcp) unless said), C(to) (group or list of groups) and
-        C(from) (list of groups, V(network) for the whole network, V(any) for everybody). With C(where_present) a host of C(to) that is not
-        on the network is passed over; without it that is an error.
+      - Flows, each with C(name), C(network), C(port) (number or list), C(proto) (V(tcp) unless said), C(to) (group or
+        list of groups) and C(from) (list of groups, V(network) for the whole network, V(any) for everybody).
+        With C(where_present) a host of C(to) that is not on the network is passed over; without it that is an error.
     type: list
     elements: dict
     required: true
@@ -62,7 +61,7 @@ def _members(names, groups, flow):
     found = set()
     for name in _as_list(names):
         if name not in groups:
-            raise AnsibleFilterError(f"flow {flow['name']!r} names the group {name!r}, which the inventory does not have")
+            raise AnsibleFilterError(f"flow {flow['name']!r} names the group {name!r}, which is not in the inventory")
         found.update(groups[name])
     return sorted(found)
 
@@ -88,7 +87,7 @@ def host_rules(flows, groups, hostvars, inventory_hostname):
             if flow.get("where_present"):
                 continue
             raise AnsibleFilterError(
-                f"flow {flow['name']!r} goes to {inventory_hostname} on {flow['network']}, but that host is not on that network"
+                f"flow {flow['name']!r} goes to {inventory_hostname}, which is not on the network {flow['network']}"
             )
         sources = _sources(flow, groups, hostvars, inventory_hostname)
         if not sources and flow["from"] != "any":

@@ -1,4 +1,3 @@
-# -*- coding: utf-8 -*-
 # Copyright (c) neOCampus data lake contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -12,8 +11,8 @@ short_description: Names and addresses of every host on every network
 version_added: 0.1.0
 author: neOCampus data lake contributors (!UNKNOWN)
 description:
-  - Gives what C(/etc/hosts) needs, from the RV(ignore:lake_addresses) of the hosts. A host is C(<host>.<network>.<domain>) on each of its
-    networks, and plain C(<host>) on the management network.
+  - Gives what C(/etc/hosts) needs, from the variable C(lake_addresses) of the hosts.
+  - A host is C(<host>.<network>.<domain>) on each of its networks, and plain C(<host>) on the management network.
 positional: hostvars, domain
 options:
   _input:

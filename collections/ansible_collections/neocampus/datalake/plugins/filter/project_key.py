@@ -1,4 +1,3 @@
-# -*- coding: utf-8 -*-
 # Copyright (c) neOCampus data lake contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -18,8 +17,8 @@ short_description: Name a Python source project by what its wheel is made of
 version_added: 0.1.0
 author: neOCampus data lake contributors (!UNKNOWN)
 description:
-  - Gives C(<folder>-<hash>), with a hash over the names and contents of the project's sources, so that a wheel is built again only when
-    something that it is made of has changed.
+  - Gives C(<folder>-<hash>), with a hash over the names and contents of the project's sources, so that a wheel is
+    built again only when something that it is made of has changed.
 positional: sources
 options:
   _input:

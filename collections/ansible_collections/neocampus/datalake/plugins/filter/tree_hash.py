@@ -1,4 +1,3 @@
-# -*- coding: utf-8 -*-
 # Copyright (c) neOCampus data lake contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -18,7 +17,8 @@ short_description: Hash the names and contents of a folder's files
 version_added: 0.1.0
 author: neOCampus data lake contributors (!UNKNOWN)
 description:
-  - Gives a SHA-256 over the relative names and the contents of all files below a folder, or of one file, so that a change anywhere shows.
+  - Gives a SHA-256 over the relative names and the contents of all files below a folder, or of one file, so that a
+    change anywhere shows.
   - What tools leave behind (caches, build output, C(.git)) does not count.
 positional: exclude
 options:

@@ -14,11 +14,13 @@ author:
   - neOCampus data lake contributors (@neocampus)
 description:
   - Makes the users of an InfluxDB 1.x server that has authentication on what the arguments say they are.
-  - Waits until the server answers, and makes the first administrator when there is none, which the server allows without a password.
-  - Any declared administrator whose password is accepted is used for the rest, so that one administrator's new password is set by another one.
+  - Waits until the server answers, and makes the first administrator when there is none, which the server allows
+    without a password.
+  - Any declared administrator whose password is accepted is used for the rest, so that one administrator's new password
+    is set by another one.
     When all were changed at once, O(previous_passwords) helps.
   - Rights on databases are not touched. Users that are not declared are left alone.
-  - Statements go in the body of requests, and passwords of requests in a header, so that neither is in the server's log.
+  - Statements go in the body of requests, and passwords of requests in a header, so that the server logs neither.
 options:
   url:
     description: Address of the server, C(https://host:port).
@@ -112,12 +114,12 @@ class Refused(UsersError):
 
 def identifier(name: str) -> str:
     """A name as InfluxQL's quoted identifier."""
-    return '"%s"' % name.replace("\\", "\\\\").replace('"', '\\"')
+    return '"{}"'.format(name.replace("\\", "\\\\").replace('"', '\\"'))
 
 
 def string(text: str) -> str:
     """A text as InfluxQL's quoted string."""
-    return "'%s'" % text.replace("\\", "\\\\").replace("'", "\\'")
+    return "'{}'".format(text.replace("\\", "\\\\").replace("'", "\\'"))
 
 
 def check_arguments(users: list) -> None:
@@ -127,7 +129,7 @@ def check_arguments(users: list) -> None:
         raise UsersError("users: a name stands there twice")
     for user in users:
         if user["state"] == "present" and not user["password"]:
-            raise UsersError("user %s has no password" % user["name"])
+            raise UsersError("user {} has no password".format(user["name"]))
     if not any(user["admin"] and user["state"] == "present" for user in users):
         raise UsersError("users: at least one administrator has to be present")
 
@@ -142,7 +144,10 @@ class Server:
         self.login = None
 
     def query(self, statement: str, login=None) -> list:
-        """Rows of the first result of a statement; `login` is (name, password), else the one of this object; raises Refused, UsersError."""
+        """Rows of the first result of a statement, as `login` (name, password) or as the login of this object.
+
+        Raises Refused when name and password are not accepted, UsersError for any other error of the server.
+        """
         name, password = login or self.login or (None, None)
         try:
             with open_url(
@@ -161,11 +166,11 @@ class Server:
         except HTTPError as error:
             text = error.read().decode(errors="replace").strip()
             if error.code == 401:
-                raise Refused("%s refuses user %s" % (self.url, name)) from None
-            raise UsersError("%s answered %s: %s" % (self.url, error.code, text)) from None
+                raise Refused(f"{self.url} refuses user {name}") from None
+            raise UsersError(f"{self.url} answered {error.code}: {text}") from None
         result = answer["results"][0]
         if "error" in result:
-            raise UsersError("%s: %s" % (self.url, result["error"]))
+            raise UsersError("{}: {}".format(self.url, result["error"]))
         return [row for series in result.get("series", []) for row in series.get("values", [])]
 
     def has_admin(self) -> bool:
@@ -182,10 +187,10 @@ class Server:
                 raise
             except (URLError, OSError, UrlConnectionError) as error:
                 if time.monotonic() > end:
-                    raise UsersError("%s does not answer: %s" % (self.url, error)) from None
+                    raise UsersError(f"{self.url} does not answer: {error}") from None
                 time.sleep(PAUSE)
             else:
-                raise UsersError("%s answers without a password: turn its authentication on (auth-enabled)" % self.url)
+                raise UsersError(f"{self.url} answers without a password: turn its authentication on (auth-enabled)")
 
     def accepts(self, name: str, password: str) -> bool:
         """Whether the user can log in with the password."""
@@ -201,17 +206,19 @@ class Server:
 
     def create(self, name: str, password: str, admin: bool) -> None:
         self.query(
-            "CREATE USER %s WITH PASSWORD %s%s" % (identifier(name), string(password), " WITH ALL PRIVILEGES" if admin else "")
+            "CREATE USER {} WITH PASSWORD {}{}".format(
+                identifier(name), string(password), " WITH ALL PRIVILEGES" if admin else ""
+            )
         )
 
     def set_password(self, name: str, password: str) -> None:
-        self.query("SET PASSWORD FOR %s = %s" % (identifier(name), string(password)))
+        self.query(f"SET PASSWORD FOR {identifier(name)} = {string(password)}")
 
     def set_admin(self, name: str, admin: bool) -> None:
         self.query(("GRANT ALL PRIVILEGES TO %s" if admin else "REVOKE ALL PRIVILEGES FROM %s") % identifier(name))
 
     def drop(self, name: str) -> None:
-        self.query("DROP USER %s" % identifier(name))
+        self.query(f"DROP USER {identifier(name)}")
 
 
 def log_in(server: Server, users: list, previous_passwords: list) -> None:
@@ -229,7 +236,9 @@ def log_in(server: Server, users: list, previous_passwords: list) -> None:
                 return
     server.login = None
     raise UsersError(
-        "%s accepts no password of %s: give the ones they had as previous passwords" % (server.url, ", ".join(u["name"] for u in admins))
+        "{} accepts no password of {}: give the ones they had as previous passwords".format(
+            server.url, ", ".join(u["name"] for u in admins)
+        )
     )
 
 

@@ -13,11 +13,14 @@ version_added: 0.1.0
 author:
   - neOCampus data lake contributors (@neocampus)
 description:
-  - Makes a replica set what the arguments say it is, that is its members, its users, its indexes and the documents it starts with.
-  - Runs on one member and does the work for the whole set. It authenticates as the cluster itself, with the key file that the members share,
-    so it needs neither the localhost exception nor an administrator's password, and can set a changed administrator's password.
+  - Makes a replica set what the arguments say it is, that is its members, its users, its indexes and the documents
+    it starts with.
+  - Runs on one member and does the work for the whole set. It authenticates as the cluster itself, with the key file
+    that the members share, so it needs neither the localhost exception nor an administrator's password, and can set
+    a changed administrator's password.
   - Members are added and removed one at a time. The next change waits until the set has settled.
-  - A set is made only when every member in the list answers and none of them belongs to a set, so that a lost member never starts a second set.
+  - A set is made only when every member in the list answers and none of them belongs to a set, so that a lost member
+    never starts a second set.
   - Members not in O(members) are removed. Users, indexes and documents that are not in the arguments are left alone.
 requirements:
   - pymongo >= 4.0 on the target, in the interpreter that runs the module
@@ -121,7 +124,9 @@ options:
         type: dict
         default: {}
   timeout:
-    description: Seconds to wait for each thing that takes time, such as an answer, a primary, a first copy of the data, or a majority.
+    description:
+      - Seconds to wait for each thing that takes time, such as an answer, a primary, a first copy of the data,
+        or a majority.
     type: int
     default: 120
 attributes:
@@ -173,8 +178,12 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 # Server's error codes: https://www.mongodb.com/docs/manual/reference/error-codes/
 AUTHENTICATION_FAILED = 18
-RECONFIG_AGAIN = frozenset((103, 109, 308, 10107, 11602, 189))  # another change of the configuration, or an election, is under way
-GONE_AWAY = frozenset((10107, 11600, 11602, 13435, 189, 91))  # not primary any more, or shutting down: the next primary answers
+RECONFIG_AGAIN = frozenset(
+    (103, 109, 308, 10107, 11602, 189)
+)  # another change of the configuration, or an election, is under way
+GONE_AWAY = frozenset(
+    (10107, 11600, 11602, 13435, 189, 91)
+)  # not primary any more, or shutting down: the next primary answers
 STATE_SECONDARY = 2
 STATE_PRIMARY = 1
 MAX_MEMBER_ID = 255
@@ -185,7 +194,7 @@ class StateError(Exception):
     """What was wrong, with what, and what to do about it."""
 
 
-# --- what is wanted: pure functions -------------------------------------------------------------------------------------------------
+# --- what is wanted: pure functions ---
 
 
 def parse_roles(roles: list) -> set:
@@ -194,7 +203,7 @@ def parse_roles(roles: list) -> set:
     for text in roles:
         role, at, database = text.partition("@")
         if not (role and at and database):
-            raise StateError("role %r is not of the form role@database" % text)
+            raise StateError(f"role {text!r} is not of the form role@database")
         pairs.add((role, database))
     return pairs
 
@@ -203,7 +212,7 @@ def parse_keys(keys: list) -> list:
     """Field names, `-` before a descending one, as MongoDB's ordered (field, direction) pairs."""
     pairs = [(key[1:], -1) if key.startswith("-") else (key, 1) for key in keys]
     if not pairs or not all(name for name, _direction in pairs):
-        raise StateError("index keys %r: name at least one field, none of them empty" % (keys,))
+        raise StateError(f"index keys {keys!r}: name at least one field, none of them empty")
     return pairs
 
 
@@ -226,7 +235,7 @@ def existing_options(index: dict) -> dict:
 
 
 def next_member_id(config: dict) -> int:
-    """A member id that the configuration does not use (0 to 255); ids are never given to another member while it is in the set."""
+    """A member id that the configuration does not use (0 to 255)."""
     used = {member["_id"] for member in config["members"]}
     following = max(used, default=-1) + 1
     return following if following <= MAX_MEMBER_ID else min(set(range(MAX_MEMBER_ID + 1)) - used)
@@ -254,20 +263,20 @@ def check_arguments(params: dict) -> None:
     members = params["members"]
     wrong = [member for member in members if not re.fullmatch(r"[^\s:]+:\d{1,5}", member)]
     if wrong:
-        raise StateError("members %s: each is host:port" % ", ".join(wrong))
+        raise StateError("members {}: each is host:port".format(", ".join(wrong)))
     if len(set(members)) != len(members):
         raise StateError("members: a name stands there twice")
     if params["member"] not in members:
-        raise StateError("member %s is not one of members" % params["member"])
+        raise StateError("member {} is not one of members".format(params["member"]))
     for user in params["users"]:
         if user["state"] == "present" and not user["password"]:
-            raise StateError("user %s has no password" % user["name"])
+            raise StateError("user {} has no password".format(user["name"]))
         parse_roles(user["roles"])
     for index in params["indexes"]:
         parse_keys(index["keys"])
 
 
-# --- the server -----------------------------------------------------------------------------------------------------------------------
+# --- the server ---
 
 
 class Server:
@@ -284,7 +293,8 @@ class Server:
         self.local = "localhost:" + params["member"].rpartition(":")[2]
         self.ca_file = params["ca_file"]
         with open(params["key_file"], encoding="ascii") as key_file:
-            # The server takes white space out of a key file; a list of keys (YAML) is for changing the key: the first one is current.
+            # The server takes white space out of a key file. A list of keys (YAML) is for changing the key: the first
+            # one is current.
             self.key = re.sub(r"\s", "", key_file.read().lstrip("- ").split("\n-")[0])
         self._set = None
 
@@ -299,7 +309,7 @@ class Server:
         )
 
     def wait(self, look, what: str):
-        """What `look` gives as soon as it is true; an answer that does not come in time is an error that says `what`."""
+        """What `look` gives as soon as it is true; raises StateError with `what` when that takes too long."""
         end = time.monotonic() + self.timeout
         problem = ""
         while True:
@@ -310,9 +320,9 @@ class Server:
             except (self.errors.ConnectionFailure, self.errors.OperationFailure) as error:
                 if isinstance(error, self.errors.OperationFailure) and error.code not in GONE_AWAY | RECONFIG_AGAIN:
                     raise
-                problem = " (%s)" % error
+                problem = f" ({error})"
             if time.monotonic() > end:
-                raise StateError("waited %s s for %s%s" % (self.timeout, what, problem))
+                raise StateError(f"waited {self.timeout} s for {what}{problem}")
             time.sleep(PAUSE)
 
     def set_of(self, member: str, local: bool = False):
@@ -327,7 +337,7 @@ class Server:
 
         try:
             # Our own member may just have been started.
-            answer = self.wait(hello, "an answer of %s" % self.local) if local else hello()
+            answer = self.wait(hello, f"an answer of {self.local}") if local else hello()
         except self.errors.ConnectionFailure:
             return None
         return answer.get("setName", "")
@@ -336,7 +346,7 @@ class Server:
         """Make the set, with one member, and wait until it is primary."""
         with self._as_cluster(self.local, directConnection=True) as client:
             client.admin.command("replSetInitiate", {"_id": self.name, "members": [{"_id": 0, "host": member}]})
-            self.wait(lambda: client.admin.command("hello")["isWritablePrimary"], "%s to become primary" % member)
+            self.wait(lambda: client.admin.command("hello")["isWritablePrimary"], f"{member} to become primary")
 
     def join(self, members: list) -> None:
         """Talk to the set from now on, wherever its primary is."""
@@ -351,13 +361,15 @@ class Server:
         return self._set.admin
 
     def config(self) -> dict:
-        return self.wait(lambda: self.admin.command("replSetGetConfig")["config"], "the configuration of set %s" % self.name)
+        return self.wait(
+            lambda: self.admin.command("replSetGetConfig")["config"], f"the configuration of set {self.name}"
+        )
 
     def reconfigure(self, change) -> None:
         """Put `change(configuration)` in force; when another change comes between, try on what that one left."""
         self.wait(
             lambda: self.admin.command("replSetReconfig", change(self.admin.command("replSetGetConfig")["config"])),
-            "set %s to accept its configuration" % self.name,
+            f"set {self.name} to accept its configuration",
         )
 
     def wait_member(self, member: str) -> None:
@@ -366,18 +378,24 @@ class Server:
         def is_there() -> bool:
             status = self.admin.command("replSetGetStatus")
             return any(
-                one["name"] == member and one["health"] == 1 and one["state"] in (STATE_PRIMARY, STATE_SECONDARY) for one in status["members"]
+                one["name"] == member and one["health"] == 1 and one["state"] in (STATE_PRIMARY, STATE_SECONDARY)
+                for one in status["members"]
             )
 
-        self.wait(is_there, "member %s to have a copy of the data" % member)
+        self.wait(is_there, f"member {member} to have a copy of the data")
 
     def primary(self) -> str:
         """The primary's name."""
         return self.wait(
             lambda: next(
-                (one["name"] for one in self.admin.command("replSetGetStatus")["members"] if one["state"] == STATE_PRIMARY), ""
+                (
+                    one["name"]
+                    for one in self.admin.command("replSetGetStatus")["members"]
+                    if one["state"] == STATE_PRIMARY
+                ),
+                "",
             ),
-            "a primary of set %s" % self.name,
+            f"a primary of set {self.name}",
         )
 
     def step_down(self, member: str) -> None:
@@ -386,7 +404,7 @@ class Server:
             self.admin.command("replSetStepDown", 60, secondaryCatchUpPeriodSecs=30)
         except self.errors.AutoReconnect:
             pass  # older servers close the connection; the wait below sees whether it worked
-        self.wait(lambda: self.primary() != member, "another primary than %s" % member)
+        self.wait(lambda: self.primary() != member, f"another primary than {member}")
 
     def user(self, name: str):
         """Roles of a user as a set of (role, database), None when there is no such user."""
@@ -450,15 +468,15 @@ class Server:
             lambda: self.admin.command(
                 "appendOplogNote", 1, data=note, writeConcern={"w": "majority", "wtimeout": self.timeout * 1000}
             ),
-            "a write that a majority of set %s confirms" % self.name,
+            f"a write that a majority of set {self.name} confirms",
         )
 
 
-# --- one pass -------------------------------------------------------------------------------------------------------------------------
+# --- one pass ---
 
 
 class Sync:
-    """Compares what is with what must be, and unless `check_mode` makes it so. `before` and `after` hold what differs."""
+    """Compares what is with what must be, and unless `check_mode` makes it so; `before`, `after` hold what differs."""
 
     def __init__(self, server, params: dict, check_mode: bool) -> None:
         self.server = server
@@ -499,12 +517,12 @@ class Sync:
         }
 
     def _exists(self) -> bool:
-        """Find the set through any of its members, and talk to it; False when it has to be made, an error when that can't be known."""
+        """Find the set through any member and join it; False when it has to be made, an error when unknown."""
         own, name = self.params["member"], self.params["replica_set"]
         answers = {member: self.server.set_of(member, local=member == own) for member in self.params["members"]}
-        others = sorted("%s (%s)" % (member, other) for member, other in answers.items() if other and other != name)
+        others = sorted(f"{member} ({other})" for member, other in answers.items() if other and other != name)
         if others:
-            raise StateError("members of another set than %s: %s" % (name, ", ".join(others)))
+            raise StateError("members of another set than {}: {}".format(name, ", ".join(others)))
         there = [member for member, answer in answers.items() if answer == name]
         if there:
             self.server.join(there)
@@ -512,8 +530,9 @@ class Sync:
         silent = sorted(member for member, answer in answers.items() if answer is None)
         if silent:
             raise StateError(
-                "no member knows set %s and %s do not answer: a set is only made when all members answer, lest a second one be made; "
-                "start them, or take them out of the list" % (name, ", ".join(silent))
+                "no member knows set {} and {} do not answer: a set is only made when all members answer, "
+                "lest a second one be made; "
+                "start them, or take them out of the list".format(name, ", ".join(silent))
             )
         return False
 
@@ -536,7 +555,9 @@ class Sync:
         # First more, then less: a majority is kept all the way.
         for member in [one for one in wanted if one not in present]:
             if self.server.set_of(member) is None:
-                raise StateError("member %s does not answer: start it before it is added, or take it out of the list" % member)
+                raise StateError(
+                    f"member {member} does not answer: start it before it is added, or take it out of the list"
+                )
             self.server.reconfigure(lambda config, member=member: with_member(config, member))
             self.server.wait_member(member)
         for member in [one for one in present if one not in wanted]:
@@ -554,10 +575,16 @@ class Sync:
         accepted = present is not None and self.server.accepts(user["name"], user["password"])
         if accepted and present == wanted:
             return
-        before = None if present is None else {"roles": self._role_texts(present), "password": "current" if accepted else "other"}
+        before = (
+            None
+            if present is None
+            else {"roles": self._role_texts(present), "password": "current" if accepted else "other"}
+        )
         after = {"roles": self._role_texts(wanted), "password": "current" if accepted else "new"}
         if self._differs(what, before, after):
-            self.server.put_user(user["name"], None if accepted else user["password"], wanted, exists=present is not None)
+            self.server.put_user(
+                user["name"], None if accepted else user["password"], wanted, exists=present is not None
+            )
 
     def _index(self, index: dict) -> None:
         database, collection, keys = index["database"], index["collection"], parse_keys(index["keys"])
@@ -581,11 +608,11 @@ class Sync:
 
     @staticmethod
     def _index_name(index: dict) -> str:
-        return "index %s.%s (%s)" % (index["database"], index["collection"], ", ".join(index["keys"]))
+        return "index {}.{} ({})".format(index["database"], index["collection"], ", ".join(index["keys"]))
 
     @staticmethod
     def _document_name(document: dict) -> str:
-        return "document %s.%s %s" % (document["database"], document["collection"], document["key"])
+        return "document {}.{} {}".format(document["database"], document["collection"], document["key"])
 
 
 def argument_spec() -> dict:

@@ -15,6 +15,7 @@ import socket
 import sys
 
 import uvicorn
+from pydantic import ValidationError
 from uvicorn.supervisors import Multiprocess
 
 from . import settings
@@ -69,6 +70,10 @@ def main() -> None:
         os.environ[settings.CONFIG_VARIABLE] = given.config  # for the workers
     try:
         server = settings.load().server
+    except ValidationError as error:
+        found = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False))
+        # Without the values, for some are secrets.
+        sys.exit(f"lake-api: the configuration can't be used: {'; '.join(found)}")
     except (OSError, ValueError) as error:
         sys.exit(f"lake-api: the configuration can't be used: {error}")
     if given.check:

@@ -167,16 +167,11 @@ class Inserter:
         try:
             spool: IO[bytes] = await blocking(tempfile.TemporaryFile, dir=self._limits.spool_dir)
             upload.spool = spool
+            self._check_spooled(upload)
             pending = bytearray(upload.head)
             async for chunk in form.chunks():
                 self._count(upload, chunk)
-                if upload.size > self._limits.spool_bytes:
-                    raise ApiError(
-                        413,
-                        "too_large",
-                        f"a file over {self._limits.spool_bytes} bytes has to come after its metadata: "
-                        "put the part 'metadata' before the part 'file' (an empty object, {}, will do)",
-                    )
+                self._check_spooled(upload)
                 pending += chunk
                 if len(pending) >= _PIECE:
                     await blocking(spool.write, bytes(pending))
@@ -197,6 +192,15 @@ class Inserter:
             if upload.spool:
                 upload.spool.close()
             raise
+
+    def _check_spooled(self, upload: Upload) -> None:
+        if upload.size > self._limits.spool_bytes:
+            raise ApiError(
+                413,
+                "too_large",
+                f"a file over {self._limits.spool_bytes} bytes has to come after its metadata: "
+                "put the part 'metadata' before the part 'file' (an empty object, {}, will do)",
+            )
 
     async def _container(self, identity: Identity, container: str) -> str:
         """Step 2: the store of the container. A container that is new to the lake gets its webhook."""

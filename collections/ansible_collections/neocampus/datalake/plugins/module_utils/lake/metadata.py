@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .documents import check_container_name, check_object_id, new_document, utc
 from .errors import Conflict, InvalidName, StoreError
@@ -95,6 +95,12 @@ class MetadataStore:
         with _mongodb("reserve ids"):
             self._ensure_common_indexes()
             return ObjectIds(self._collection("stats", "swift")).reserve(count)
+
+    @overload
+    def store_for(self, project_id: str, container: str, create: Literal[True]) -> str: ...
+
+    @overload
+    def store_for(self, project_id: str, container: str, create: bool = False) -> str | None: ...
 
     def store_for(self, project_id: str, container: str, create: bool = False) -> str | None:
         """The name under which a container's data lives in every store; None where it has none and `create` is False.

@@ -17,6 +17,7 @@ FieldValue = Union[float, int, str, bool]  # noqa: UP007 (evaluated when the mod
 
 MAX_KEY_BYTES = 65_000  # InfluxDB refuses series keys over 65,535 bytes
 _UNSAFE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+_AMBIGUOUS = re.compile(r"\\(?:[,= \"]|$)")
 _RESERVED = frozenset({"time", "_measurement", "_field"})
 
 
@@ -25,7 +26,8 @@ class Point:
     """One point: `time` in ns since the epoch (UTC). A point that InfluxDB could not hold cannot be made.
 
     Errors: InvalidInput: an empty or reserved name, control characters, a measurement with # in front (it would be read
-    as a comment), a name that ends with a backslash (the line protocol cannot say it), a number that is not finite.
+    as a comment), a backslash where the line protocol could not say it (before `,` `=` `"` or space, or at the end of a
+    name), a number that is not finite.
     """
 
     __slots__ = ("measurement", "time", "fields", "tags")
@@ -65,8 +67,8 @@ def _check_name(what: str, name: str, reserved: bool = True) -> None:
         raise InvalidInput(f"{what}: a text that is not empty is expected, not {name!r:.60}")
     if _UNSAFE.search(name):
         raise InvalidInput(f"{what} {name!r:.80} has control characters")
-    if name.endswith("\\"):
-        raise InvalidInput(f"{what} {name!r:.80} ends with a backslash")
+    if _AMBIGUOUS.search(name):
+        raise InvalidInput(f'{what} {name!r:.80} has a backslash before one of , = " or space, or at its end')
     if reserved and what != "measurement" and name in _RESERVED:
         raise InvalidInput(f"{what} {name!r:.80} is a name that InfluxDB keeps for itself")
 

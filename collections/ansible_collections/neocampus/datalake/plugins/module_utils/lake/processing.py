@@ -123,7 +123,6 @@ def process_batch(
             for event in group:  # no store can hold it, so there is no document to log it on
                 _failed(report, event, str(error))
             continue
-        assert store is not None  # noqa: S101 (create=True)
         _process_store(store, group, report, metadata, open_object, router, influxdb, run)
     return report
 

@@ -85,7 +85,8 @@ class InfluxDB:
             raise StoreError(f"InfluxDB at {self.url} did not answer: {error}", retriable=True) from error
         if answer.status_code >= 300:
             message = _error_of(answer)
-            if "database not found" in message:
+            # A user who is no administrator is not told that there is no database, but that he may not read it.
+            if "database not found" in message or "requires READ on" in message:
                 raise NotFound(f"InfluxDB: {message}")
             raise StoreError(
                 f"InfluxDB answered {answer.status_code} to {path}: {message}",
@@ -156,7 +157,7 @@ class InfluxDB:
         return list(results)
 
     def measurements(self, database: str) -> list[str]:
-        """The measurements of a database, sorted; none where there is no database."""
+        """The measurements of a database, sorted; none where there is no database (or none that may be read)."""
         return self._names(database, "SHOW MEASUREMENTS", "name")
 
     def topics(self, database: str, measurement: str) -> list[str]:
@@ -218,7 +219,7 @@ class InfluxDB:
         if not items:
             return None
         last = items[-1]["time"]
-        same = sum(1 for _ in itertools.takewhile(lambda item: item["time"] == last, reversed(items)))
+        same = len(list(itertools.takewhile(lambda item: item["time"] == last, reversed(items))))
         time = parse_time(last)
         first, skip = _parse_cursor(after)
         if same == len(items) and time == first:

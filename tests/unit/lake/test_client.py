@@ -1,0 +1,226 @@
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+import io
+import json
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from neocampus_lake import client as client_module
+from neocampus_lake.client import LakeClient, Multipart
+from neocampus_lake.errors import AccessDenied, Conflict, InvalidInput, NotFound, StoreError
+
+LIBRARY = Path(client_module.__file__).parent
+
+
+@pytest.fixture
+def client(api, monkeypatch):
+    monkeypatch.setattr(client_module.time, "sleep", lambda _seconds: None)
+    made = LakeClient(api.url)
+    made.log_in("alice", "secret", "campus")
+    return made
+
+
+def test_log_in_keeps_the_token(api, client):
+    assert client.token == "token-of-alice"
+    verb, path, _headers, body = api.requests[0]
+    assert (verb, path) == ("POST", "/api/v1/auth/token")
+    assert json.loads(body) == {"username": "alice", "password": "secret", "project": "campus"}
+    assert client.log_in("alice", "secret", "campus", "people")["domain"] == "people"
+
+
+def test_a_wrong_password(api):
+    with pytest.raises(AccessDenied, match="wrong user or password"):
+        LakeClient(api.url).log_in("alice", "guess", "campus")
+
+
+def test_the_address_may_have_the_api_s_path_or_not(api):
+    for url in (api.url, api.url + "/", api.url + "/api/v1", api.url + "/api/v1/"):
+        assert LakeClient(url).url == api.url + "/api/v1"
+
+
+@pytest.mark.parametrize("url", ["http://lake.example.org", "ftp://localhost", "lake.example.org", ""])
+def test_passwords_go_over_tls_only(url):
+    with pytest.raises(InvalidInput, match="https"):
+        LakeClient(url)
+
+
+def test_a_ca_file_that_is_not_there():
+    with pytest.raises(InvalidInput, match="/no/ca.crt"):
+        LakeClient("https://lake.example.org", ca_file="/no/ca.crt")
+
+
+def test_a_server_is_verified(api):
+    client = LakeClient("https://localhost")
+    handler = next(h for h in client._opener.handlers if type(h).__name__ == "HTTPSHandler")
+    assert handler._context.verify_mode == ssl.CERT_REQUIRED and handler._context.check_hostname
+
+
+def test_insert_a_file(api, client, tmp_path):
+    file = tmp_path / 'été "1".json'
+    content = bytes(range(256)) * 5000
+    file.write_bytes(content)
+    document = client.insert("cam pus", file, {"application": "énergie"}, "application/json")
+    assert document["original_object_name"] == 'été "1".json'
+    assert (document["swift_container"], document["application"]) == ("cam pus", "énergie")
+    assert document["content_type"] == "application/json"
+    assert client.data("cam pus", document["swift_object_id"]).read() == content
+    assert api.requests[-2][1] == "/api/v1/containers/cam%20pus/objects"
+    assert api.requests[-2][2]["X-Auth-Token"] == "token-of-alice"
+
+
+def test_insert_bytes(client):
+    document = client.insert("campus", b"", name="empty")
+    assert (document["size"], document["original_object_name"]) == (0, "empty")
+    with pytest.raises(InvalidInput, match="name"):
+        client.insert("campus", b"x")
+
+
+def test_a_file_that_cannot_be_read(client, tmp_path):
+    with pytest.raises(InvalidInput, match="No such file"):
+        client.insert("campus", tmp_path / "missing")
+
+
+def test_an_insert_is_not_sent_twice(api, client):
+    api.fail = [(503, {"error": {"code": "c", "message": "Swift is away"}})]
+    with pytest.raises(StoreError, match="Swift is away") as caught:
+        client.insert("campus", b"x", name="x")
+    assert caught.value.retriable
+    assert len([r for r in api.requests if r[0] == "POST"]) == 2  # with the log-in
+
+
+def test_a_file_is_never_held_whole():
+    class Large(io.RawIOBase):
+        largest = 0
+
+        def __init__(self):
+            self.left = 300 * 1024 * 1024
+
+        def read(self, size=-1):
+            assert 0 < size <= 1024 * 1024
+            size = min(size, self.left)
+            self.left -= size
+            return b"x" * size
+
+    body = Multipart(Large(), 300 * 1024 * 1024, "x", {"a": 1}, None)
+    total = 0
+    while block := body.read(8192):
+        total += len(block)
+    assert total == body.length
+
+
+@given(st.binary(max_size=200), st.text(), st.integers(1, 50))
+def test_the_length_of_a_body_is_what_is_sent(content, name, block):
+    try:
+        body = Multipart(io.BytesIO(content), len(content), name, {"k": name}, "text/plain")
+    except UnicodeEncodeError:
+        return
+    sent = b"".join(iter(lambda: body.read(block), b""))
+    assert len(sent) == body.length and content in sent
+
+
+def test_no_header_can_be_smuggled_in():
+    with pytest.raises(InvalidInput):
+        Multipart(io.BytesIO(), 0, "x", None, "text/plain\r\nX: y")
+    body = Multipart(io.BytesIO(), 0, 'a"\r\nX: y', None, None).read()
+    assert body.count(b"\r\n") == 3
+
+
+def test_get_and_list(api, client):
+    ids = [api.insert("campus", f"{n}.csv", b"x", content_type="text/csv")["swift_object_id"] for n in range(5)]
+    api.insert("campus", "image", b"x", content_type="image/png")
+    assert client.get("campus", ids[2])["original_object_name"] == "2.csv"
+    assert [item["swift_object_id"] for item in client.list("campus", content_type="text/csv")] == ids
+    assert len(list(client.list("campus"))) == 6
+    assert "content_type=text%2Fcsv" in api.requests[1 + 1][1]
+
+
+def test_pages_are_read_as_they_are_needed(api, client):
+    for number in range(10):
+        api.insert("campus", str(number), b"x")
+    next(client.list("campus"))
+    assert len(api.requests) == 2
+
+
+def test_time_series(api, client):
+    api.series = {("W", "u4/1"): [{"time": f"2021-07-2{n}T00:00:00Z", "value": n} for n in range(5)], ("A", "u4/1"): []}
+    assert list(client.measurements("campus")) == ["A", "W"]
+    assert list(client.topics("campus", "W")) == ["u4/1"]
+    points = client.points("campus", "W", "u4/1", start="2021-07-21T00:00:00Z", end="2021-07-24T00:00:00Z")
+    assert [point["value"] for point in points] == [1, 2, 3]
+
+
+def test_wait_processed(api, client):
+    document = api.insert("campus", "a", b"x")
+    assert client.wait_processed("campus", document["swift_object_id"])["successful_operations"]
+    document["successful_operations"] = []
+    with pytest.raises(StoreError, match="not processed within 0 s") as caught:
+        client.wait_processed("campus", document["swift_object_id"], timeout=0)
+    assert caught.value.context["document"]["swift_object_id"] == document["swift_object_id"]
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, InvalidInput),
+        (401, AccessDenied),
+        (403, AccessDenied),
+        (404, NotFound),
+        (409, Conflict),
+        (422, InvalidInput),
+        (503, StoreError),
+    ],
+)
+def test_errors_have_the_api_s_message(api, client, status, error):
+    api.fail = [(status, {"error": {"code": "c", "message": "what is wrong", "detail": {"a": 1}}})] * 10
+    with pytest.raises(error, match="what is wrong") as caught:
+        client.get("campus", "1")
+    assert caught.value.context == {"status": status, "code": "c", "detail": {"a": 1}}
+
+
+@pytest.mark.parametrize("body", [b"<html>bad gateway</html>", b"", b'"text"', b'{"error": "text"}'])
+def test_errors_of_what_stands_in_front_of_the_api(api, client, body):
+    api.fail = [(404, body)]
+    with pytest.raises(NotFound, match="404"):
+        client.get("campus", "1")
+
+
+def test_reading_is_tried_again(api, client):
+    document = api.insert("campus", "a", b"x")
+    api.fail = [(503, b""), (502, b"")]
+    assert client.get("campus", document["swift_object_id"]) == document
+
+
+def test_no_server(monkeypatch):
+    monkeypatch.setattr(client_module.time, "sleep", lambda _seconds: None)
+    with pytest.raises(StoreError, match="no answer") as caught:
+        LakeClient("http://127.0.0.1:9", token="t").get("campus", "1")
+    assert caught.value.retriable
+
+
+def test_an_answer_that_is_not_json(api, client):
+    api.insert("campus", "a", b"x")
+    api.fail = [(200, b"<html>")]
+    with pytest.raises(StoreError, match="JSON"):
+        client.get("campus", "1")
+
+
+def test_modules_need_the_standard_library_only():
+    """What Ansible carries to a target must not import what is not there; nor may importing the rest."""
+    code = (
+        "import importlib.util, sys, pathlib\n"
+        f"root = pathlib.Path({str(LIBRARY)!r})\n"
+        "spec = importlib.util.spec_from_file_location("
+        "'lake', root / '__init__.py', submodule_search_locations=[str(root)])\n"
+        "sys.modules['lake'] = importlib.util.module_from_spec(spec)\n"
+        "for path in sorted(root.rglob('*.py')):\n"
+        "    name = '.'.join(path.relative_to(root).with_suffix('').parts).replace('.__init__', '')\n"
+        "    if name != '__init__': importlib.import_module('lake.' + name)\n"
+        "print(len(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-S", "-I", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
