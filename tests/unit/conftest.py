@@ -17,7 +17,6 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
-from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "collections/ansible_collections/neocampus/datalake/plugins/module_utils/lake"
@@ -55,8 +54,6 @@ def _mongomock_with_sort() -> None:
     BulkOperationBuilder.add_update = without_sort
 
 
-settings.register_profile("lake", deadline=None)  # a busy machine is no failure
-settings.load_profile("lake")
 _library_from_tree()
 _collections_from_tree()
 _mongomock_with_sort()

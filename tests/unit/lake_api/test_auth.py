@@ -28,8 +28,11 @@ def test_log_in_domains(api, keystone):
         return auth["identity"]["password"]["user"]["domain"]["name"], auth["scope"]["project"]["domain"]["name"]
 
     assert domains() == ("campus", "campus")
-    assert domains(domain="Default") == ("Default", "Default")
     assert domains(domain="campus", user_domain="Default") == ("Default", "campus")
+    assert domains(domain="Default", user_domain="Default") == ("Default", "Default")
+    assert len(keystone.logins) == 3
+    assert domains(domain="Default") == ("Default", "campus")  # the project is not in Default: the next try
+    assert keystone.logins[-2]["scope"]["project"]["domain"]["name"] == "Default"
 
 
 def test_wrong_password(api, error_of):

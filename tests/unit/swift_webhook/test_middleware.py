@@ -23,7 +23,8 @@ class FakeProxy:
         self.webhook = "true"
         self.status = 201
         self.seen: list[Request] = []
-        self.owner = True
+        self.versioned = False
+        self.target = {"Content-Length": "77", "Content-Type": "image/png"}
 
     def __call__(self, env, start_response):
         req = Request(env)
@@ -36,10 +37,13 @@ class FakeProxy:
         if not name:
             response = Response(status=204, headers={SYSMETA: self.webhook} if self.webhook else {}, request=req)
         elif req.method == "HEAD":
-            response = Response(status=200, headers={"Content-Length": "77", "Content-Type": "image/png"}, request=req)
+            response = Response(status=200, headers=self.target, request=req)
         else:
             while req.body_file.read(10):
                 pass
+            env.pop("HTTP_X_SYMLINK_TARGET", None)  # as symlink does
+            if self.versioned:
+                env["CONTENT_LENGTH"] = "0"  # as versioned_writes does
             env.setdefault("CONTENT_TYPE", "application/x-guessed")
             env["HTTP_X_TIMESTAMP"] = "1700000000.12345"
             response = Response(status=self.status, headers={"Etag": "abc"}, request=req)
@@ -190,6 +194,18 @@ def test_a_symlink_has_the_size_and_type_of_its_target(call, recorder):
     call("PUT", "/v1/AUTH_p1/c/o", {"X-Symlink-Target": "c/17", "Content-Type": "application/symlink"})
     (event,) = recorder.events
     assert (event.size, event.content_type) == (77, "image/png")
+
+
+def test_a_symlink_to_a_large_object_has_the_size_of_the_whole(call, proxy, recorder):
+    proxy.target["X-Object-Sysmeta-Slo-Size"] = "5000000"
+    call("PUT", "/v1/AUTH_p1/c/o", {"X-Symlink-Target": "c/17"})
+    assert recorder.events[0].size == 5000000
+
+
+def test_a_put_into_a_versioned_container_has_its_size(call, proxy, recorder):
+    proxy.versioned = True
+    call("PUT", "/v1/AUTH_p1/c/o", body=b"hello")
+    assert recorder.events[0].size == 5
 
 
 def test_a_full_outbox_is_told_before_anything_is_stored(call, proxy, recorder):

@@ -14,6 +14,12 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import dag, task
 
 
+class StartRun(TriggerDagRunOperator):
+    """Starts a run with its conf as it is: anybody can name an object "{{ … }}", which must never be a template."""
+
+    template_fields = ()
+
+
 @dag(
     dag_id="check_data_to_process",
     schedule="*/5 * * * *",
@@ -59,9 +65,8 @@ def check_data_to_process() -> None:
         catch_up.release_started(runs)
 
     runs = claim()
-    start = TriggerDagRunOperator.partial(
-        task_id="start", trigger_dag_id="new_input", skip_when_already_exists=True
-    ).expand_kwargs(runs)
+    start = StartRun.partial(task_id="start", trigger_dag_id="new_input", skip_when_already_exists=True)
+    start = start.expand_kwargs(runs)
     repair() >> runs
     start >> release(runs)
 

@@ -51,9 +51,11 @@ def events_of(conf: Mapping[str, Any] | None, project_of: Callable[[str], str | 
 
 
 def _with_project(payload: Mapping[str, Any], project_of: Callable[[str], str | None]) -> dict[str, Any]:
-    container = payload.get("swift_container")
-    if payload.get("project_id") or not isinstance(container, str):
+    if payload.get("project_id"):
         return dict(payload)
+    container = payload.get("swift_container")
+    if not isinstance(container, str) or not container:
+        raise InvalidInput(f"swift_container is the name of the object's container, not {container!r:.100}")
     project_id = project_of(container)
     if project_id is None:
         raise InvalidInput(f'no project is known to have a container {container!r}: say which, as "project_id"')

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Go on without the cache where it is away: nobody should be kept out because Redis is (``[cache] proxies`` of keystone.conf)."""
+"""Go on without the cache where it is away: nobody should be kept out because Redis is.
+
+Used by ``[cache] proxies`` of keystone.conf, and by ``lake_keystone.wsgi``.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,34 @@ log = logging.getLogger(__name__)
 PAUSE_SECONDS = 2.0
 
 
+class Pause:
+    """How long a server that was away is left alone."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until = float("-inf")
+
+    def __bool__(self) -> bool:
+        return self._clock() < self._until
+
+    def begin(self) -> None:
+        """Leave it alone from now on."""
+        self._until = self._clock() + PAUSE_SECONDS
+
+
+# Keystone has many regions of one cache, whose server is away for all of them.
+_PAUSE = Pause()
+
+
 class MayBeAway(ProxyBackend):
     """A cache in which nothing is found, and in which nothing is kept, while its server is away.
 
     What can't be deleted while the server is away is gone all the same: the server keeps nothing on disk.
     """
 
-    def __init__(self, *arguments: Any, clock: Callable[[], float] = time.monotonic, **options: Any) -> None:
+    def __init__(self, *arguments: Any, pause: Pause = _PAUSE, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._clock = clock
-        self._away_until = float("-inf")
+        self._pause = pause
 
     def wrap(self, backend: CacheBackend) -> MayBeAway:
         """Put this in front of ``backend``."""
@@ -81,11 +102,11 @@ class MayBeAway(ProxyBackend):
 
     def _try(self, act: Callable[[], Any], otherwise: Any) -> Any:
         """What the cache answers, or ``otherwise`` where it is away."""
-        if self._clock() < self._away_until:
+        if self._pause:
             return otherwise
         try:
             return act()
         except (RedisConnectionError, RedisTimeoutError) as error:
-            self._away_until = self._clock() + PAUSE_SECONDS
+            self._pause.begin()
             log.warning("going on without the cache: %s", error)
             return otherwise

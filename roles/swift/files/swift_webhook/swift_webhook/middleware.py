@@ -119,13 +119,21 @@ class WebhookMiddleware:
         except OutboxUnavailable as error:
             self.logger.error("PUT refused, nothing stored: %s", error)
             return self._unavailable(req)(env, start_response)
+        # Noted now: versioned_writes and symlink change the request. First: its content is that of another object.
+        elsewhere = "X-Symlink-Target" in req.headers or "version-id" in req.params
+        size = req.content_length or 0
         counted = None
         if req.content_length is None:  # chunked: its size is known at its end
             counted = env["wsgi.input"] = InputProxy(env["wsgi.input"])
         context = WSGIContext(self.app)
         body = context._app_call(env)
         if is_success(context._get_status_int()):
-            event = self._event(req, context, account, container, name, counted)
+            if elsewhere:
+                size, content_type = self._stored(req)
+            else:
+                size = counted.bytes_received if counted else size
+                content_type = env.get("CONTENT_TYPE") or ""
+            event = self._event(req, context, (account, container, name), size, content_type)
             try:
                 self.committer.commit(event.to_line().encode("ascii"))
             except OutboxUnavailable as error:
@@ -143,49 +151,45 @@ class WebhookMiddleware:
         )
 
     def _event(
-        self, req: Request, context: WSGIContext, account: str, container: str, name: str, counted: InputProxy | None
+        self, req: Request, context: WSGIContext, path: tuple[str, str, str], size: int, content_type: str
     ) -> Event:
         """What happened. Read after the request went through: what is right of here fills in type, time and etag."""
         env = req.environ
         headers = req.headers
-        content_type, swift_bytes = extract_swift_bytes(env.get("CONTENT_TYPE") or "")
+        content_type, _swift_bytes = extract_swift_bytes(content_type)
         etag = (context._response_header_value("Etag") or "").strip('"')
-        if config_true_value(
-            headers.get("X-Static-Large-Object")
-        ):  # slo wrote its manifest; the object is what that stands for
-            size = int(headers.get("X-Object-Sysmeta-Slo-Size") or swift_bytes or 0)
+        if config_true_value(headers.get("X-Static-Large-Object")):
+            # slo wrote its manifest; the object is what that stands for.
+            size = int(headers.get("X-Object-Sysmeta-Slo-Size") or size)
             etag = headers.get("X-Object-Sysmeta-Slo-Etag") or etag
-        elif "X-Symlink-Target" in headers or "version-id" in req.params:  # its content is another object's
-            size, content_type = self._stored(req, content_type)
-        else:
-            size = counted.bytes_received if counted else req.content_length or 0
         confirmed = headers.get("X-Identity-Status") == "Confirmed"
-        plain_account, plain_name = _plain(account), _plain(name)
+        account, container, name = map(_plain, path)
         return Event(
             id=uuid.uuid4().hex,
             type="put",
-            account=plain_account,
-            project_id=plain_account.removeprefix(self.account_prefix),
-            container=_plain(container),
-            object_name=plain_name,
+            account=account,
+            project_id=account.removeprefix(self.account_prefix),
+            container=container,
+            object_name=name,
             user=_plain(headers.get("X-User-Name") or "") if confirmed else "",
             user_id=_plain(headers.get("X-User-Id") or "") if confirmed else "",
-            content_type=_plain(content_type) or mimetypes.guess_type(plain_name)[0] or "application/octet-stream",
+            content_type=_plain(content_type) or mimetypes.guess_type(name)[0] or "application/octet-stream",
             size=size,
             etag=etag,
             timestamp=headers.get("X-Timestamp") or f"{time.time():016.05f}",
             transaction_id=env.get("swift.trans_id") or "",
         )
 
-    def _stored(self, req: Request, content_type: str) -> tuple[int, str]:
-        """Size and type of what a GET would give. An answer other than success: 0 and what the client said."""
+    def _stored(self, req: Request) -> tuple[int, str]:
+        """Size and type of what a GET would give; 0 and nothing where that can't be had now."""
         response = make_pre_authed_request(
             req.environ, method="HEAD", path=req.path, swift_source=_SOURCE, agent="%(orig)s webhook"
         ).get_response(self.app)
         close_if_possible(response.app_iter)
         if not response.is_success:
-            return 0, content_type
-        return response.content_length or 0, response.headers.get("Content-Type") or content_type
+            return 0, ""
+        size = response.headers.get("X-Object-Sysmeta-Slo-Size") or response.content_length or 0
+        return int(size), response.headers.get("Content-Type") or ""
 
 
 def _plain(text: str) -> str:

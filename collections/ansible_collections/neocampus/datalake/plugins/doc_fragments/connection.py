@@ -34,7 +34,7 @@ options:
     type: str
   domain:
     description:
-      - Name of the user's domain, where it is not the one that the API takes by itself.
+      - Name of the domain of the user and the project, where it is not the one that the API takes by itself.
       - The environment variable is E(OS_USER_DOMAIN_NAME).
     type: str
   ca_path:

@@ -202,7 +202,7 @@ class Server:
 
     def users(self) -> dict:
         """Whether each user is an administrator, by name."""
-        return {name: admin for name, admin in self.query("SHOW USERS")}
+        return dict(self.query("SHOW USERS"))
 
     def create(self, name: str, password: str, admin: bool) -> None:
         self.query(

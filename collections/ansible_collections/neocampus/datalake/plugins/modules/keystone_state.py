@@ -10,9 +10,10 @@ module: keystone_state
 short_description: Declare what Keystone must hold
 version_added: 0.1.0
 description:
-  - Makes domains, projects, roles, users, role assignments, services and endpoints that are declared and missing, and corrects those
-    that differ, in one task and one login.
-  - What is not declared is left alone; nothing is removed, but for a declared service's second endpoint of the same interface and region.
+  - Makes domains, projects, roles, users, role assignments, services and endpoints that are declared and missing, and
+    corrects those that differ, in one task and one login.
+  - What is not declared is left alone; nothing is removed, but for a declared service's second endpoint of the same
+    interface and region.
   - Speaks Keystone's v3 API; needs nothing but Ansible on the host that it runs on.
 author: neOCampus data lake contributors (@neocampus)
 attributes:
@@ -192,7 +193,9 @@ changes:
   returned: always
   type: list
   elements: str
-  sample: ["project campus/air-quality: made", "member for group campus/air-quality on project campus/air-quality: granted"]
+  sample:
+    - "project campus/air: made"
+    - "member for group campus/air on project campus/air: granted"
 projects:
   description: Id of each declared project, by domain and name.
   returned: always
@@ -335,7 +338,10 @@ class State:
             role_id = self._id("role", item["role"])
             actor_id = self._id(actor_kind, actor, item["actor_domain"])
             if target_kind == "project":
-                target, target_id = f"{item['domain']}/{item['project']}", self._id("project", item["project"], item["domain"])
+                target, target_id = (
+                    f"{item['domain']}/{item['project']}",
+                    self._id("project", item["project"], item["domain"]),
+                )
             else:
                 target, target_id = item["domain"], self._id("domain", item["domain"])
             if (actor_kind, actor_id, target_kind, target_id, role_id) in held:
@@ -350,7 +356,9 @@ class State:
         endpoints = self._keystone.get("/endpoints")["endpoints"]
         if wanted and not any(region["id"] == self._region for region in self._keystone.get("/regions")["regions"]):
             body = {"region": {"id": self._region}}
-            self._change(f"region {self._region}", "made", None, {}, lambda: self._keystone.call("POST", "/regions", body))
+            self._change(
+                f"region {self._region}", "made", None, {}, lambda: self._keystone.call("POST", "/regions", body)
+            )
         for item in wanted:
             properties = dict(_given(item, "description"), name=item["name"], type=item["type"])
             service_id = self._sync("service", "", item["type"], services.get(item["type"]), properties)
@@ -407,7 +415,10 @@ class State:
         properties: Mapping[str, Any],
         extra: Mapping[str, Any] | None = None,
     ) -> str:
-        """Make the resource, or correct those of its ``properties`` that differ; returns its id. ``extra`` is for making only."""
+        """Make the resource, or correct those of its ``properties`` that differ; returns its id.
+
+        ``extra`` is what it is made with besides.
+        """
         what = f"{kind} {domain}/{name}" if domain else f"{kind} {name}"
         if found is None:
             body = dict(properties, **(extra or {}))

@@ -443,7 +443,7 @@ class Server:
     def index(self, database: str, collection: str, keys: list):
         """Name and description of the index with these keys, (None, None) when there is none."""
         for name, index in self._set[database][collection].index_information().items():
-            if [(field, direction) for field, direction in index["key"]] == keys:
+            if list(index["key"]) == keys:
                 return name, index
         return None, None
 

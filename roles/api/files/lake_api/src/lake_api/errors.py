@@ -90,8 +90,8 @@ def from_lake(error: lake.LakeError) -> ApiError:
         return ApiError(404, "not_found", message)
     if isinstance(error, lake.Conflict):
         return ApiError(409, "conflict", message)
-    if isinstance(error, lake.StoreError):
-        return ServiceAway("A store of the lake")
+    if isinstance(error, lake.StoreError) and error.retriable:
+        return ServiceAway("The metadata store")  # InfluxDB's errors have been met before
     return ApiError(
         500, "internal_error", "the lake could not do this; give the request id of this answer to an administrator"
     )
@@ -141,7 +141,8 @@ def install(app: FastAPI) -> None:
     async def _lake(request: Request, error: lake.LakeError) -> JSONResponse:
         answer = from_lake(error)
         if answer.status >= 500:
-            log.error("%s: %s", type(error).__name__, error, exc_info=error)
+            away = isinstance(error, lake.StoreError) and error.retriable
+            log.error("%s: %s", type(error).__name__, error, exc_info=None if away else error)
         return respond(answer)
 
     @app.exception_handler(PyMongoError)

@@ -68,6 +68,18 @@ def _identity(token: str, body: dict[str, Any]) -> Identity:
     )
 
 
+def _credentials(username: str, password: str, user_domain: str, project: str, project_domain: str) -> dict[str, Any]:
+    return {
+        "auth": {
+            "identity": {
+                "methods": ["password"],
+                "password": {"user": {"name": username, "domain": {"name": user_domain}, "password": password}},
+            },
+            "scope": {"project": {"name": project, "domain": {"name": project_domain}}},
+        }
+    }
+
+
 class _ServiceRefused(Exception):
     """Keystone refused the API's own user."""
 
@@ -92,42 +104,35 @@ class Keystone:
         return Session(auth=own, verify=ca_file or True, timeout=self._settings.timeout_seconds, user_agent="lake-api")
 
     async def log_in(
-        self,
-        username: str,
-        password: str,
-        project: str,
-        *,
-        user_domain: str | None = None,
-        project_domain: str | None = None,
+        self, username: str, password: str, project: str, *, domain: str | None = None, user_domain: str | None = None
     ) -> tuple[Identity, dict[str, Any]]:
-        """A new token for the user in the project, and what Keystone says of it. ApiError 401 or 503."""
-        project_domain = project_domain or self._settings.people_domain
-        user_domain = user_domain or project_domain
-        credentials = {
-            "auth": {
-                "identity": {
-                    "methods": ["password"],
-                    "password": {"user": {"name": username, "domain": {"name": user_domain}, "password": password}},
-                },
-                "scope": {"project": {"name": project, "domain": {"name": project_domain}}},
-            }
-        }
+        """A new token for the user in the project, and what Keystone says of it. ApiError 401 or 503.
 
-        def ask(url: str, session: Session) -> tuple[Identity, dict[str, Any]]:
-            answer = session.post(f"{url}/auth/tokens", json=credentials, authenticated=False, log=False)
-            body = answer.json()["token"]
-            return _identity(answer.headers["X-Subject-Token"], body), body
+        Without `user_domain` the user is of `domain`, and the project of `domain` or, when it is not there, of people's
+        domain: so an account of another domain needs but one name to work in a project of people.
+        """
+        people = self._settings.people_domain
+        found_user = user_domain or domain or people
+        projects = [domain or people] + ([people] if domain not in (None, people) and not user_domain else [])
+        for project_domain in projects:
+            credentials = _credentials(username, password, found_user, project, project_domain)
 
-        try:
-            return await self._ask(ask)
-        except keystone.HTTPClientError as error:
-            if error.http_status == 429:
-                raise ServiceAway("Keystone", "Keystone takes no more log-ins at the moment; try again later") from None
-            raise unauthorized(
-                f"Keystone refused to log {username!r} in to project {project!r} (user of "
-                f"domain {user_domain!r}, project of domain {project_domain!r}): check user name, password, project "
-                "and domain, and that the user has a role there"
-            ) from None
+            def ask(url: str, session: Session, credentials: Any = credentials) -> tuple[Identity, dict[str, Any]]:
+                answer = session.post(f"{url}/auth/tokens", json=credentials, authenticated=False, log=False)
+                body = answer.json()["token"]
+                return _identity(answer.headers["X-Subject-Token"], body), body
+
+            try:
+                return await self._ask(ask)
+            except keystone.HTTPClientError as error:
+                if error.http_status == 429:
+                    raise ServiceAway("Keystone", "Keystone takes no more log-ins now; try again later") from None
+        domains = " or ".join(map(repr, projects))
+        raise unauthorized(
+            f"Keystone refused to log {username!r} in to project {project!r} (user of domain {found_user!r}, "
+            f"project of domain {domains}): check user name, password, project and domain, "
+            "and that the user has a role there"
+        )
 
     async def validate(self, token: str) -> Identity:
         """What Keystone knows of `token`. ApiError 401 when it is not valid, 503 when that can't be known."""

@@ -218,12 +218,11 @@ class Multipart:
         content_type: str | None,
     ) -> None:
         mark = uuid.uuid4().hex
-        head = ""
-        if metadata:
-            head = (
-                f'--{mark}\r\nContent-Disposition: form-data; name="metadata"\r\nContent-Type: application/json\r\n\r\n'
-                f"{json.dumps(metadata)}\r\n"
-            )
+        # Always there, and first: a file that comes after its metadata can be streamed through the API.
+        head = (
+            f'--{mark}\r\nContent-Disposition: form-data; name="metadata"\r\nContent-Type: application/json\r\n\r\n'
+            f"{json.dumps(metadata or {})}\r\n"
+        )
         for character, escaped in (('"', "%22"), ("\r", "%0D"), ("\n", "%0A")):  # as browsers do
             name = name.replace(character, escaped)
         head += f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'

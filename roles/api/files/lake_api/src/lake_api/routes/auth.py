@@ -25,10 +25,16 @@ class Credentials(BaseModel):
     password: SecretStr = Field(min_length=1, max_length=4096)
     project: str = Field(min_length=1, max_length=255)
     domain: str | None = Field(
-        default=None, min_length=1, max_length=255, description="Domain of the project; the lake's own when left out."
+        default=None,
+        min_length=1,
+        max_length=255,
+        description="Domain of user and project; people's when left out. Then people's is looked at for the project.",
     )
     user_domain: str | None = Field(
-        default=None, min_length=1, max_length=255, description="Domain of the user; `domain` when left out."
+        default=None,
+        min_length=1,
+        max_length=255,
+        description="Domain of the user, where it is another than the project's.",
     )
 
 
@@ -56,7 +62,7 @@ async def log_in(request: Request, credentials: Credentials, lake: TheLake) -> d
         credentials.password.get_secret_value(),
         credentials.project,
         user_domain=credentials.user_domain,
-        project_domain=credentials.domain,
+        domain=credentials.domain,
     )
     lake.tokens.remember(identity)
     return {

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+"""API, edge and client on their nodes: TLS, what is bound, rights, restarts, and what happens when a part is away."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+CA = "/etc/pki/lake/ca.crt"
+
+
+@pytest.fixture(scope="module")
+def edge(node):
+    return node("edge1")
+
+
+@pytest.fixture(scope="module")
+def address(edge):
+    """The edge's address for the public."""
+    return json.loads(edge.file("/etc/neocampus/client.json").content_string)["api_url"].split("/")[2]
+
+
+@pytest.fixture(scope="module")
+def call(edge, address):
+    """call(path, ...) -> (status, body) of a request that goes through the edge."""
+
+    def _call(path: str, *options: str, token: str | None = None) -> tuple[int, dict]:
+        given = ["--header", f"X-Auth-Token: {token}", *options] if token else list(options)
+        url = f"https://{address}{path}"
+        line = shlex.join(["curl", "-sS", "-m", "60", "--cacert", CA, "-w", "\n%{http_code}", *given, url])
+        body, _, status = edge.check_output(line).rpartition("\n")
+        return int(status), json.loads(body) if body.startswith("{") else {}
+
+    return _call
+
+
+@pytest.fixture(scope="module")
+def log_in(call, lake_secrets):
+    def _log_in() -> tuple[int, dict]:
+        body = {"username": "demo", "password": lake_secrets["password of demo"], "project": "demo"}
+        kind = ["-H", "Content-Type: application/json"]
+        return call("/api/v1/auth/token", *kind, "-d", json.dumps(body))
+
+    return _log_in
+
+
+@pytest.fixture(scope="module")
+def token(log_in):
+    status, body = log_in()
+    assert status == 201, body
+    return body["token"]
+
+
+@pytest.fixture(scope="module")
+def inserted(call, token):
+    """A container and the id of an object in it."""
+    container = f"services-{uuid.uuid4().hex[:8]}"
+    status, body = call(f"/api/v1/containers/{container}/objects", "-F", "file=@/etc/hostname", token=token)
+    assert status == 201, body
+    return container, body["swift_object_id"]
+
+
+@contextmanager
+def stopped(nodes, unit: str) -> Iterator[None]:
+    """`unit` stopped on `nodes` for a while."""
+    try:
+        for host in nodes:
+            host.check_output("systemctl stop %s", unit)
+        yield
+    finally:
+        for host in nodes:
+            host.check_output("systemctl start %s", unit)
+
+
+def until(condition, seconds: float = 60):
+    """The first true value of `condition()`."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not become true in time"
+        time.sleep(1)
+    return found
+
+
+# -- as it is laid ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", ["lake-api", "nginx"])
+def test_service_runs_now_and_at_boot(edge, unit):
+    assert edge.service(unit).is_running and edge.service(unit).is_enabled
+
+
+def test_everything_listens_on_the_access_network_alone(edge):
+    lines = edge.check_output("ss -Htln").splitlines()
+    found = {line.split()[3] for line in lines}
+    access = edge.check_output("getent hosts edge1.access.lake.internal").split()[0]
+    assert {f"{access}:{port}" for port in (443, 5000, 8080, 8081, 8443)} == {
+        place for place in found if not place.startswith(("127.", "[::1]"))
+    }
+
+
+def test_configuration_with_secrets_is_not_for_everybody(edge):
+    settings = edge.file("/etc/lake-api/config.toml")
+    assert (settings.user, settings.group, settings.mode) == ("root", "lake-api", 0o640)
+    client = edge.file("/etc/neocampus/client.json")
+    assert (client.user, client.group, client.mode) == ("root", "root", 0o600)
+
+
+def test_api_runs_as_its_own_user_and_may_not_write_its_program(edge):
+    pid = edge.check_output("systemctl show -P MainPID lake-api")
+    assert edge.check_output("ps -o user= -p %s", pid).strip() == "lake-api"
+    assert not edge.run("su -s /bin/sh lake-api -c 'touch /opt/neocampus/api/x /etc/lake-api/x'").succeeded
+
+
+@pytest.mark.parametrize("port", [443, 5000, 8080, 8081])
+def test_public_ports_speak_new_tls_only_with_a_certificate_of_the_lake(edge, address, port):
+    ask = f"openssl s_client -connect {address}:{port} -CAfile {CA} -verify_return_error -brief"
+    for version in ("tls1_2", "tls1_3"):
+        assert edge.run(f"{ask} -{version} </dev/null").rc == 0
+    assert edge.run(f"{ask} -tls1_1 -cipher ALL:@SECLEVEL=0 </dev/null").rc != 0
+
+
+def test_edge_verifies_every_server_behind_it(edge):
+    """With an authority that signed none of them, no server is used."""
+    conf = edge.file("/etc/nginx/nginx.conf").content_string
+    assert "proxy_ssl_verify on;" in conf and "proxy_ssl_verify off" not in conf
+    names = dict(re.findall(r'"~\(\^\|\[ ,\]\)(\S+)\$" (\S+);', conf))
+    assert len(names) >= 6 and all(name.endswith(".lake.internal") for name in names.values())
+
+
+def test_edge_gives_up_a_server_with_another_name(edge):
+    """A second nginx that expects other names: it gets no answer from servers that are well."""
+    conf = edge.file("/etc/nginx/nginx.conf").content_string
+    wrong = conf.replace(".storage.lake.internal;", ".other.lake.internal;").replace("/run/nginx.pid", "/run/other.pid")
+    wrong = re.sub(r"listen \S+:(\d+) ssl", lambda found: f"listen 127.0.0.1:1{int(found[1]):04} ssl", wrong)
+    edge.check_output("printf %%s %s > /run/other.conf", wrong)
+    try:
+        edge.check_output("nginx -c /run/other.conf")
+        ask = "curl -sk -o /dev/null -w '%%{http_code}' https://127.0.0.1:%s"
+        assert edge.check_output(ask, "18080/healthcheck") == "502"
+        assert edge.check_output(ask, "15000/v3") == "200"  # its name was left right
+    finally:
+        edge.run("nginx -c /run/other.conf -s stop; rm /run/other.conf")
+
+
+# -- as it works ------------------------------------------------------------------------------------------------------
+
+
+def test_health_names_each_part(edge):
+    health = until(lambda: edge.run(f"curl -sf --cacert {CA} https://edge1.access.lake.internal:8443/health").stdout)
+    assert json.loads(health) == {
+        "status": "ok",
+        "parts": {"keystone": "ok", "mongodb": "ok", "swift": "ok", "influxdb": "ok"},
+    }
+
+
+def test_logs_are_json_and_have_no_token(edge, call, token, lake_secrets):
+    call("/api/v1/containers?limit=7", token=token)
+    lines = until(lambda: edge.check_output("journalctl -u lake-api -o cat -n 200").splitlines())
+    requests = [json.loads(line) for line in lines if '"lake_api.access"' in line]
+    assert requests[-1]["user"] == "demo" and requests[-1]["status"] == 200
+    seen = edge.check_output("journalctl -u lake-api -u nginx -t nginx -o cat")
+    assert token not in seen and lake_secrets["password of demo"] not in seen
+
+
+def test_request_has_one_id_at_edge_and_api(edge, call, token):
+    call("/api/v1/containers", token=token)
+    line = edge.check_output("journalctl -u lake-api -o cat -n 50 | grep lake_api.access | tail -n 1")
+    identity = json.loads(line)["request_id"]
+    assert identity in until(lambda: edge.check_output("journalctl -t nginx -o cat -n 50"))
+
+
+def test_new_certificate_is_taken_up_without_a_refused_request(edge, call, token):
+    """The renewal hook reloads the API: its workers are replaced one by one."""
+    assert edge.file("/etc/pki/lake/renewal-hooks.d/lake-api").content_string.split() == ["lake-api.service"]
+    workers = "pgrep -u lake-api -f multiprocessing-fork"
+    before = set(edge.check_output(workers).split())
+    edge.check_output("systemctl reload lake-api")
+    end = time.monotonic() + 60
+    while set(edge.run(workers).stdout.split()) & before:
+        assert call("/api/v1/containers", token=token)[0] == 200
+        assert time.monotonic() < end
+    assert edge.service("lake-api").is_running
+
+
+def test_api_comes_back_after_a_kill(edge, call, token):
+    edge.check_output("systemctl kill --kill-who=all --signal=KILL lake-api")
+    assert until(lambda: call("/api/v1/containers", token=token)[0] == 200)
+
+
+def test_worker_that_dies_is_replaced(edge, call, token):
+    edge.check_output("kill -9 $(pgrep -u lake-api -f multiprocessing-fork | head -n 1)")
+    assert until(lambda: call("/api/v1/containers", token=token)[0] == 200)
+    assert until(lambda: len(edge.check_output("pgrep -u lake-api -f multiprocessing-fork").split()) == 2)
+
+
+def test_api_away_is_told_in_the_error_form(edge, call, token):
+    with stopped([edge], "lake-api"):
+        status, body = call("/api/v1/containers", token=token)
+    assert status == 503 and "API" in body["error"]["message"]
+    assert until(lambda: call("/api/v1/containers", token=token)[0] == 200)
+
+
+# -- a part is away: 503 that says so, and well again afterwards -------------------------------------------------------
+
+
+def away(answer: tuple[int, dict]) -> None:
+    status, body = answer
+    assert status == 503 and body["error"]["code"] == "service_unavailable", answer
+
+
+def test_keystone_away(node, call, log_in):
+    with stopped([node("identity1")], "keystone"):
+        away(log_in())
+        away(call("/api/v1/containers", token="a-token-that-nobody-knows"))
+    until(lambda: log_in()[0] == 201)
+
+
+def test_influxdb_away(node, call, token, inserted):
+    path = f"/api/v1/containers/{inserted[0]}/timeseries/measurements"
+    with stopped([node("gold1")], "influxdb"):
+        away(call(path, token=token))
+        assert call("/api/v1/containers", token=token)[0] == 200  # what needs no series goes on
+    until(lambda: call(path, token=token)[0] == 200)
+
+
+def test_swift_away_and_one_proxy_away(node, call, token, inserted):
+    container, object_id = inserted
+    insert = (f"/api/v1/containers/{container}/objects", "-F", "file=@/etc/hostname")
+    data = f"/api/v1/containers/{container}/objects/{object_id}/data"
+    proxies = [node(name) for name in ("data1", "data2", "data3")]
+    with stopped(proxies[:1], "haproxy"):
+        assert {call(*insert, token=token)[0] for _ in range(6)} == {201}
+        assert {call(data, token=token)[0] for _ in range(6)} == {200}
+    with stopped(proxies, "haproxy"):
+        away(call(*insert, token=token))
+        away(call(data, token=token))
+        assert call(f"/api/v1/containers/{container}/objects", token=token)[0] == 200
+    until(lambda: call(data, token=token)[0] == 200)
+
+
+def test_mongodb_away(node, call, token, inserted):
+    container, object_id = inserted
+    path = f"/api/v1/containers/{container}/objects/{object_id}"
+    with stopped([node(name) for name in ("data1", "data2", "data3")], "mongod"):
+        away(call(path, token=token))
+    until(lambda: call(path, token=token)[0] == 200)

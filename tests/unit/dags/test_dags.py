@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The workflows as Airflow reads them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("airflow")
+
+
+@pytest.fixture(scope="module")
+def dags(role):
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(role / "files/dags", bundle_name="dags")
+    assert bag.import_errors == {}
+    return bag.dags
+
+
+def test_the_workflows_are_there(dags):
+    assert set(dags) == {"new_input", "check_data_to_process"}
+
+
+def test_new_input_is_one_task_that_is_tried_again_and_started_from_outside(dags):
+    dag = dags["new_input"]
+    (task,) = dag.tasks
+    assert dag.schedule is None
+    assert task.retry_exponential_backoff
+    assert task.max_retry_delay.total_seconds() == 600
+    assert task.has_on_failure_callback
+
+
+def test_check_data_to_process_runs_every_five_minutes_one_at_a_time(dags):
+    dag = dags["check_data_to_process"]
+    assert dag.schedule == "*/5 * * * *"
+    assert not dag.catchup
+    assert dag.max_active_runs == 1
+    assert all(task.retries for task in dag.tasks)
+    order = ["repair", "claim", "start", "release"]
+    for before, after in zip(order, order[1:], strict=False):
+        assert after in dag.get_task(before).downstream_task_ids
+
+
+def test_names_of_objects_are_never_read_as_templates(dags):
+    assert list(dags["check_data_to_process"].get_task("start").template_fields) == []
+
+
+@pytest.mark.parametrize("name", ["new_input", "check_data_to_process"])
+def test_reading_a_workflow_imports_nothing_heavy(role, name):
+    code = f"""
+import sys
+sys.path.insert(0, {str(role / "files/dags")!r})
+import {name}
+heavy = {{"pymongo", "keystoneauth1", "requests", "neocampus_lake", "lake_airflow", "yaml"}} & set(sys.modules)
+import airflow.sdk
+print(sorted(heavy - {{"yaml", "requests"}}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_a_conf_that_is_wrong_fails_without_another_try(dags, monkeypatch, run):
+    from airflow.sdk.exceptions import AirflowFailException
+    from lake_airflow import processing
+    from neocampus_lake.errors import DeclarationError, InvalidInput, StoreError
+
+    call = dags["new_input"].get_task("process").python_callable
+    context = {"dag_run": type("Run", (), {"conf": {}, "dag_id": "new_input", "run_id": "r", "logical_date": 1})}
+
+    def failing(error):
+        def process(conf, run):
+            raise error
+
+        return process
+
+    for error, seen in [
+        (InvalidInput("bad"), AirflowFailException),
+        (DeclarationError("tie"), DeclarationError),
+        (StoreError("away"), StoreError),
+    ]:
+        monkeypatch.setattr(processing, "process", failing(error))
+        with pytest.raises(seen):
+            call(**context)
