@@ -69,7 +69,7 @@ lint: tools ## Check style, types and declarations
 
 .PHONY: unit
 unit: tools ## Run the unit tests
-	pytest tests/unit
+	@tools/unit
 
 .PHONY: sanity
 sanity: tools ## Run ansible-test sanity on the collection

@@ -118,7 +118,8 @@ class Airflow:
             )
         except requests.RequestException as error:
             self._next_url()
-            raise StoreError(f"Airflow at {url} does not answer: {error}") from error
+            cause = getattr(error.args[0], "reason", error) if error.args else error  # without urllib3's own story
+            raise StoreError(f"Airflow at {url} does not answer: {cause}") from error
         if response.status_code >= 500 or 300 <= response.status_code < 400:
             self._next_url()
             raise StoreError(f"Airflow at {url} answered {response.status_code}", status=response.status_code)

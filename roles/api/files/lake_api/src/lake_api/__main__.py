@@ -95,6 +95,7 @@ def main() -> None:
         log_config=logs,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=server.graceful_seconds,
+        timeout_worker_healthcheck=int(_START_SECONDS),  # also how long a worker may start on a busy host
         backlog=1024,
     )
     workers = Workers(config, sockets=[config.bind_socket()])
