@@ -148,7 +148,8 @@ def test_files_with_secrets(node, name, path, group):
 
 def test_no_secret_in_command_lines_or_logs(node, lake_secrets):
     seen = node("data1").check_output(
-        "cat /proc/[0-9]*/cmdline | tr '\\0' ' '; journalctl -b -u 'swift-*' -u haproxy -o cat; cat /etc/systemd/system/*swift*"
+        "cat /proc/[0-9]*/cmdline | tr '\\0' ' '; journalctl -b -u 'swift-*' -u haproxy -o cat;"
+        " cat /etc/systemd/system/*swift*"
     )
     for name in ("keystone_service_swift", "swift_hash_prefix", "swift_hash_suffix", "swift_memcache", "airflow_relay"):
         assert lake_secrets[f"lake_secret_{name}"] not in seen, name
@@ -181,7 +182,8 @@ def test_a_host_that_lost_an_object_gets_it_back(node, account, container):
     node("data3").check_output(f"rm -r {lost.rsplit('/', 1)[0]} {lost.rsplit('/', 2)[0]}/../hashes.pkl")
     for name in ("data1", "data2"):
         node(name).check_output(
-            "runuser -u swift -- timeout 120 /opt/neocampus/swift/bin/swift-object-replicator /etc/swift/object-server.conf --once"
+            "runuser -u swift -- timeout 120"
+            " /opt/neocampus/swift/bin/swift-object-replicator /etc/swift/object-server.conf --once"
         )
     assert node("data3").check_output(f"grep -rlF {content} /srv/node --include=*.data")
 

@@ -31,7 +31,11 @@ EVENT = Event(
 
 @pytest.fixture
 def client():
-    return mongomock.MongoClient(tz_aware=True)
+    """A MongoDB with the indexes that the deployment makes (mongodb_indexes in the inventory)."""
+    made = mongomock.MongoClient(tz_aware=True)
+    made.stats.swift.create_index("type", unique=True, sparse=True)
+    made.stats.containers.create_index("store", unique=True)
+    return made
 
 
 @pytest.fixture

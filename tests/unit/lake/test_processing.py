@@ -50,7 +50,9 @@ class Lake:
     """A small lake: objects by name, and everything that process_batch needs."""
 
     def __init__(self):
-        self.metadata = MetadataStore(mongomock.MongoClient(tz_aware=True))
+        client = mongomock.MongoClient(tz_aware=True)
+        client.stats.containers.create_index("store", unique=True)  # as the deployment does
+        self.metadata = MetadataStore(client)
         self.influxdb = FakeInfluxDB()
         self.objects = {}
         self.opened = []

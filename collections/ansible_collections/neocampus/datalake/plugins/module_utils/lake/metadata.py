@@ -68,21 +68,14 @@ class MetadataStore:
     def _documents(self, store: str) -> Documents:
         return self._collection("swift", store)
 
-    def _ensure_common_indexes(self) -> None:
-        if "" not in self._indexed:
-            # Sparse: the list of data to process is in the same collection, and its entries have no type.
-            self._collection("stats", "swift").create_index("type", unique=True, sparse=True)
-            self._collection("stats", "containers").create_index("store", unique=True)
-            self._collection("stats", "containers").create_index("project_id")
-            self._collection("data_historique", "history").create_index([("swift_container", 1), ("swift_id", 1)])
-            self._indexed.add("")
-
     def ensure_indexes(self, store: str) -> None:
-        """Makes the indexes of a store (once in a process; nothing happens where they are)."""
+        """Makes the indexes of a store (once in a process; nothing happens where they are).
+
+        Those of the fixed collections (counter, registry, history) are the deployment's: role mongodb, `mongodb_indexes`.
+        """
         if store in self._indexed:
             return
         with _mongodb(f"make the indexes of {store!r}"):
-            self._ensure_common_indexes()
             documents = self._documents(store)
             documents.create_index("swift_object_id", unique=True)
             documents.create_index("swift_object_name", unique=True)
@@ -93,7 +86,6 @@ class MetadataStore:
     def reserve_ids(self, count: int = 1) -> list[str]:
         """Takes the next `count` object ids."""
         with _mongodb("reserve ids"):
-            self._ensure_common_indexes()
             return ObjectIds(self._collection("stats", "swift")).reserve(count)
 
     @overload
@@ -120,7 +112,6 @@ class MetadataStore:
             key = {"_id": f"{project_id}/{container}"}
             entry = registry.find_one(key)
             if entry is None and create:
-                self._ensure_common_indexes()
                 entry = self._register(registry, project_id, container)
         if entry is None:
             return None

@@ -1,0 +1,206 @@
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Airflow: who may log in and do what, what listens where, what its host gives away, and that a lost worker loses nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+
+import pytest
+
+API = "https://process1.process.lake.internal:8081"
+CONTROL = ["api-server", "scheduler", "dag-processor", "worker", "logs"]
+WORKER = ["worker", "logs"]
+# Asks the API on the node itself; the question, with its secrets, comes on standard input.
+ASK = (
+    """
+import json, ssl, sys, urllib.error, urllib.request
+asked = json.load(sys.stdin)
+context = ssl.create_default_context(cafile="/etc/pki/lake/ca.crt")
+answers = []
+headers = {"Content-Type": "application/json"}
+for method, path, body in asked:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(%r + path, data=data, headers=headers, method=method)
+    try:
+        with urllib.request.urlopen(request, context=context, timeout=60) as answer:
+            status, content = answer.status, json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as error:
+        status, content = error.code, None
+    if path == "/auth/token" and content:
+        headers["Authorization"] = "Bearer " + content["access_token"]
+    answers.append([status, content])
+print(json.dumps(answers))
+"""
+    % API
+)  # noqa: UP031
+
+
+@pytest.fixture(scope="module")
+def ask(node, secrets):
+    """Logs in and asks: `ask(name, password, (method, path, body)…)` gives the log-in's status and (status, content) of each."""
+    host = node("process1")
+
+    def run(name, password, *questions):
+        asked = [("POST", "/auth/token", {"username": name, "password": password}), *questions]
+        command = f"echo {_quoted(json.dumps(asked))} | python3 -c {_quoted(ASK)}"
+        answers = json.loads(host.check_output(command))
+        return answers[0][0], answers[1:]
+
+    return run
+
+
+def _quoted(text):
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def _start(conf, run_id=None):
+    body = {"logical_date": None, "dag_run_id": run_id or f"test-{uuid.uuid4()}", "conf": conf}
+    return ("POST", "/api/v2/dags/new_input/dagRuns", body)
+
+
+def _wait(ask, secrets, run_id, seconds=180):
+    """The state in which the run ended, and its task's instance."""
+    path = f"/api/v2/dags/new_input/dagRuns/{run_id}"
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        _status, ((_ok, run), (_ok2, tasks)) = ask(
+            "lake-admin",
+            secrets["lake_secret_airflow_admin"],
+            ("GET", path, None),
+            ("GET", f"{path}/taskInstances", None),
+        )
+        if run["state"] in ("success", "failed"):
+            return run["state"], tasks["task_instances"][0]
+        time.sleep(1)
+    raise AssertionError(f"{run_id} has not ended after {seconds} s: {run['state']}")
+
+
+@pytest.mark.parametrize(
+    ("name", "component"), [("process1", part) for part in CONTROL] + [("process2", part) for part in WORKER]
+)
+def test_services_run_and_start_with_the_host(node, name, component):
+    service = node(name).service(f"airflow-{component}")
+    assert service.is_running
+    assert service.is_enabled
+
+
+def test_health_names_every_component(node):
+    health = json.loads(
+        node("process1").check_output(f"curl -sSf --cacert /etc/pki/lake/ca.crt {API}/api/v2/monitor/health")
+    )
+    assert {part: health[part]["status"] for part in ("metadatabase", "scheduler", "dag_processor")} == {
+        "metadatabase": "healthy",
+        "scheduler": "healthy",
+        "dag_processor": "healthy",
+    }
+
+
+@pytest.mark.parametrize(("name", "ports"), [("process1", [8081, 8793]), ("process2", [8793])])
+def test_listeners_are_on_the_process_network_only(node, name, ports):
+    host = node(name)
+    address = host.check_output(f"getent hosts {name}.process.lake.internal").split()[0]
+    listening = host.check_output("ss -Hltn").splitlines()
+    for port in ports:
+        assert [line.split()[3] for line in listening if line.split()[3].endswith(f":{port}")] == [f"{address}:{port}"]
+
+
+@pytest.mark.parametrize("file", ["airflow.cfg", "lake.json", "webserver_config.py"])
+def test_configuration_is_for_the_service_alone(node, file):
+    config = node("process1").file(f"/etc/airflow/{file}")
+    assert (config.user, config.group, config.mode) == ("root", "airflow", 0o640)
+
+
+def test_a_host_that_only_works_cannot_sign_tokens(node, secrets):
+    files = node("process2").check_output("cat /etc/airflow/*")
+    for name in ("airflow_jwt", "airflow_fernet", "ldap_airflow", "airflow_relay", "airflow_admin"):
+        assert secrets[f"lake_secret_{name}"] not in files
+
+
+def test_no_secret_in_units_command_lines_or_environments(node, secrets):
+    for name in ("process1", "process2"):
+        seen = node(name).check_output(
+            "cat /etc/systemd/system/airflow-*; for pid in $(pgrep -u airflow); do"
+            " tr '\\0' '\\n' < /proc/$pid/cmdline; tr '\\0' '\\n' < /proc/$pid/environ; done"
+        )
+        for key, secret in secrets.items():
+            if isinstance(secret, str):
+                assert secret not in seen, key
+
+
+def test_the_relay_may_start_its_workflow_and_nothing_else(ask, secrets):
+    status, answers = ask(
+        "lake-relay",
+        secrets["lake_secret_airflow_relay"],
+        _start({"a": 1}, "test-relay"),
+        _start({"a": 1}, "test-relay"),
+        ("GET", "/api/v2/dags", None),
+        ("GET", "/api/v2/dags/new_input/dagRuns", None),
+        ("PATCH", "/api/v2/dags/new_input", {"is_paused": True}),
+        ("POST", "/api/v2/dags/check_data_to_process/dagRuns", {"logical_date": None}),
+        ("DELETE", "/api/v2/dags/new_input/dagRuns/test-relay", None),
+        ("GET", "/api/v2/connections", None),
+        ("GET", "/auth/fab/v1/users", None),
+    )
+    assert status == 201
+    first, again, *others = [answer for answer, _content in answers]
+    assert first in (200, 409)  # 409: an earlier test of this lake started it
+    assert again == 409
+    assert others == [403] * 7
+
+
+@pytest.mark.parametrize(("name", "sees", "pauses"), [("demo", 200, 403), ("lakeadmin", 200, 200), ("guest", 403, 403)])
+def test_people_log_in_by_the_directory_and_may_what_their_groups_say(ask, secrets, name, sees, pauses):
+    status, answers = ask(
+        name,
+        secrets["lake_secret_ldap_users"][name],
+        ("GET", "/api/v2/dags", None),
+        ("PATCH", "/api/v2/dags/new_input", {"is_paused": False}),
+    )
+    assert status == 201
+    assert [answer for answer, _content in answers] == [sees, pauses]
+
+
+@pytest.mark.parametrize("name", ["demo", "lake-relay", "lake-admin", "nobody", "admin"])
+def test_a_wrong_password_is_refused(ask, name):
+    assert ask(name, "not-the-password")[0] == 401
+
+
+def test_workflows_are_read_without_error_and_not_paused(ask, secrets):
+    _status, ((_ok, errors), (_ok2, dags)) = ask(
+        "lake-admin",
+        secrets["lake_secret_airflow_admin"],
+        ("GET", "/api/v2/importErrors", None),
+        ("GET", "/api/v2/dags", None),
+    )
+    assert errors["total_entries"] == 0
+    assert {dag["dag_id"]: dag["is_paused"] for dag in dags["dags"]} == {
+        "new_input": False,
+        "check_data_to_process": False,
+    }
+
+
+def test_a_bad_conf_fails_at_the_first_attempt_and_its_log_says_why(ask, secrets):
+    run_id = f"test-{uuid.uuid4()}"
+    ask("lake-relay", secrets["lake_secret_airflow_relay"], _start({"swift_id": "1"}, run_id))
+    state, task = _wait(ask, secrets, run_id)
+    assert (state, task["try_number"]) == ("failed", 1)
+    path = f"/api/v2/dags/new_input/dagRuns/{run_id}/taskInstances/process/logs/1?full_content=true"
+    _status, ((status, log),) = ask("lake-admin", secrets["lake_secret_airflow_admin"], ("GET", path, None))
+    assert status == 200  # fetched from the worker that ran it
+    assert "swift_container" in json.dumps(log)
+
+
+def test_a_lost_worker_comes_back_and_works(node, ask, secrets):
+    host = node("process2")
+    host.check_output("systemctl kill --signal=KILL airflow-worker")
+    end = time.monotonic() + 90
+    while host.run("systemctl is-active airflow-worker").stdout.strip() != "active":
+        assert time.monotonic() < end, "the worker is not started again"
+        time.sleep(1)
+    run_ids = [f"test-{uuid.uuid4()}" for _number in range(6)]
+    ask("lake-relay", secrets["lake_secret_airflow_relay"], *[_start({"a": 1}, run_id) for run_id in run_ids])
+    hosts = {_wait(ask, secrets, run_id)[1]["hostname"] for run_id in run_ids}
+    assert hosts <= {"process1.process.lake.internal", "process2.process.lake.internal"}
