@@ -179,7 +179,7 @@ def test_a_host_that_lost_an_object_gets_it_back(node, account, container):
     content = uuid.uuid4().hex
     account.call(node("data1"), "PUT", f"{container}/o", data=content)
     lost = node("data3").check_output(f"grep -rlF {content} /srv/node --include=*.data")
-    node("data3").check_output(f"rm -r {lost.rsplit('/', 1)[0]} {lost.rsplit('/', 2)[0]}/../hashes.pkl")
+    node("data3").check_output(f"rm -rf {lost.rsplit('/', 1)[0]} {lost.rsplit('/', 2)[0]}/../hashes.pkl")
     for name in ("data1", "data2"):
         node(name).check_output(
             "runuser -u swift -- timeout 120"

@@ -269,7 +269,7 @@ def test_a_crash_while_a_batch_is_split_goes_on_with_the_halves(make_relay, put,
 
 
 def test_under_load_batches_grow_instead_of_runs(make_relay, put, airflow):
-    relay = make_relay(quiet=0.001, linger=0.002, runs_per_second=5.0, burst=1)
+    relay = make_relay(quiet=0.001, linger=0.002, runs_per_second=1.0, burst=1)
     put(1)
     step(relay)  # takes the only token
     put(2)
