@@ -71,7 +71,7 @@ class MetadataStore:
     def ensure_indexes(self, store: str) -> None:
         """Makes the indexes of a store (once in a process; nothing happens where they are).
 
-        Those of the fixed collections (counter, registry, history) are the deployment's: `mongodb_indexes` of role mongodb.
+        Those of the fixed collections (counter, registry, history) are the deployment's: role mongodb makes them.
         """
         if store in self._indexed:
             return
