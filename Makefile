@@ -77,11 +77,11 @@ sanity: tools ## Run ansible-test sanity on the collection
 
 .PHONY: lake-test
 lake-test: engine ## Deploy a lake of its own, try it from outside and inside, remove it
-	ENV=test NO_COLOR=1 molecule test --no-command-borders -s default
+	ENV=test LAKE_ENV=test LAKE_OPENRC=$(CURDIR)/build/test/openrc NO_COLOR=1 molecule test --no-command-borders -s default
 
 .PHONY: molecule
 molecule: engine ## Run one zone's scenario: make molecule ZONE=identity
-	ENV=test NO_COLOR=1 molecule test --no-command-borders -s $(ZONE)
+	ENV=test LAKE_ENV=test LAKE_OPENRC=$(CURDIR)/build/test/openrc NO_COLOR=1 molecule test --no-command-borders -s $(ZONE)
 
 .PHONY: lock
 lock: tools ## Renew the locks from the .in files
