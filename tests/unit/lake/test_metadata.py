@@ -31,10 +31,9 @@ EVENT = Event(
 
 @pytest.fixture
 def client():
-    """A MongoDB with the indexes that the deployment makes (mongodb_indexes in the inventory)."""
+    """A MongoDB with the index that the deployment makes (mongodb_indexes in the inventory)."""
     made = mongomock.MongoClient(tz_aware=True)
     made.stats.swift.create_index("type", unique=True, sparse=True)
-    made.stats.containers.create_index("store", unique=True)
     return made
 
 

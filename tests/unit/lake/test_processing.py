@@ -51,7 +51,6 @@ class Lake:
 
     def __init__(self):
         client = mongomock.MongoClient(tz_aware=True)
-        client.stats.containers.create_index("store", unique=True)  # as the deployment does
         self.metadata = MetadataStore(client)
         self.influxdb = FakeInfluxDB()
         self.objects = {}

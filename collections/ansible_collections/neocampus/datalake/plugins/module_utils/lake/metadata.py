@@ -71,7 +71,7 @@ class MetadataStore:
     def ensure_indexes(self, store: str) -> None:
         """Makes the indexes of a store (once in a process; nothing happens where they are).
 
-        Those of the fixed collections (counter, registry, history) are the deployment's: role mongodb makes them.
+        Those of the counter and of the history are the deployment's: role mongodb makes them.
         """
         if store in self._indexed:
             return
@@ -124,6 +124,9 @@ class MetadataStore:
     def _register(self, registry: Documents, project_id: str, container: str) -> dict[str, Any]:
         from pymongo.errors import DuplicateKeyError
 
+        # That a store belongs to one project alone rests on this index: it is made here, not left to a deployment.
+        registry.create_index("store", unique=True)
+        registry.create_index("project_id")
         key = f"{project_id}/{container}"
         for store in (container, f"{container}--{project_id}"):
             entry = {"_id": key, "project_id": project_id, "container": container, "store": store}
