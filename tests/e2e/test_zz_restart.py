@@ -20,7 +20,7 @@ NODES = [
     f"{PREFIX}{name}"
     for name in ("edge1", "identity1", "data1", "data2", "data3", "process1", "process2", "gold1", "monitor1")
 ]
-PATIENCE = 600.0  # seconds until the whole lake has to be back
+PATIENCE = 300.0  # seconds until the whole lake has to be back
 
 
 def log_in() -> LakeClient:
