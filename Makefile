@@ -56,7 +56,7 @@ down: tools ## Remove the local nodes, their networks and all their data
 
 .PHONY: clean
 clean: down ## Remove the lake, the downloads and the tool chain
-	docker image rm -f neocampus-datalake-node:debian >/dev/null
+	docker image ls -q 'neocampus-datalake-*' | xargs -r docker image rm -f >/dev/null
 	rm -rf build $(VENV)
 
 .PHONY: test
