@@ -21,6 +21,7 @@ INVENTORY = f"inventories/{os.environ.get('LAKE_ENV', 'test')}"
         ("base.yml", '{"common_open_files": "many"}'),
         ("metadata.yml", '{"mongodb_port": "not a port"}'),
         ("gold.yml", '{"influxdb_port": "not a port"}'),
+        ("site.yml", '{"edge_worker_connections": "many"}'),  # of the last role: it stops before the first one
     ],
 )
 def test_a_wrong_variable_stops_at_the_argument_spec(playbook, wrong):

@@ -208,6 +208,28 @@ def test_api_away_is_told_in_the_error_form(edge, call, token):
     assert until(lambda: call("/api/v1/containers", token=token)[0] == 200)
 
 
+EXPIRE = """
+import os, sys, time
+import msgpack
+from cryptography.fernet import Fernet, MultiFernet
+
+folder = "/var/lib/keystone/fernet-keys"
+keys = [Fernet(open(f"{folder}/{name}").read()) for name in sorted(os.listdir(folder), key=int, reverse=True)]
+token = sys.argv[1]
+payload = msgpack.unpackb(MultiFernet(keys).decrypt(token + "=" * (-len(token) % 4)))
+changed = [time.time() - 60 if isinstance(part, float) else part for part in payload]
+assert changed != payload
+print(keys[0].encrypt(msgpack.packb(changed)).decode().rstrip("="))
+"""
+"""Gives Keystone's token of the argument again, signed with Keystone's own key, but expired a minute ago."""
+
+
+def test_expired_token(node, call, token):
+    expired = node("identity1").check_output("/opt/neocampus/keystone/bin/python -c %s %s", EXPIRE, token)
+    status, body = call("/api/v1/containers", token=expired)
+    assert status == 401 and "expired" in body["error"]["message"] and "/auth/token" in body["error"]["message"]
+
+
 # -- a part is away: 503 that says so, and well again afterwards -------------------------------------------------------
 
 
