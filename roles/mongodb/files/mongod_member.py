@@ -68,7 +68,7 @@ class Member:
 
     def __init__(self, port: int, key_file: Path, ca_file: Path, timeout: float) -> None:
         self.timeout = timeout
-        self.client: pymongo.MongoClient = pymongo.MongoClient(
+        self.client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(
             "localhost",
             port,
             directConnection=True,

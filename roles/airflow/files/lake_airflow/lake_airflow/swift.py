@@ -10,7 +10,7 @@ import random
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from urllib.parse import quote
 
 from keystoneauth1.exceptions import ClientException
@@ -44,7 +44,7 @@ class TokenPassword(Password):
         self.auth_ref = super().get_auth_ref(session, **options)
         handle, name = tempfile.mkstemp(dir=self._path.parent)  # made with mode 0600
         with os.fdopen(handle, "w") as file:
-            file.write(self.get_auth_state())
+            file.write(self.get_auth_state() or "")  # empty where there is none: then the next start asks Keystone
         os.replace(name, self._path)
         return self.auth_ref
 
@@ -59,9 +59,9 @@ class Swift:
 
     def open(self, project_id: str, container: str, name: str) -> BinaryIO:
         """The object's content. Raises NotFound, or StoreError (retriable) where no proxy could give it."""
-        body = self._request("GET", project_id, container, name).raw
+        body: Any = self._request("GET", project_id, container, name).raw
         body.decode_content = True
-        return body
+        return cast(BinaryIO, body)
 
     def head(self, project_id: str, container: str, name: str) -> dict[str, Any]:
         """``etag``, ``size`` in bytes and ``content_type`` of the object. Errors as in open()."""

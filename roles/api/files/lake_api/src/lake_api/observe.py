@@ -90,7 +90,8 @@ class Observe:
         identity = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         mark = request_id.set(identity)
         started, status, sent, received, over = time.perf_counter(), 0, 0, 0, False
-        noted = scope["lake.log"] = {}
+        noted: dict[str, Any] = {}
+        scope["lake.log"] = noted
         complete = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
         limited = not headers.get(b"content-type", b"").lower().startswith(b"multipart/")
 
