@@ -53,6 +53,7 @@ demo: tools ## Do all set-up, deploy the local lake, put real files in, show wha
 .PHONY: down
 down: tools ## Remove the local nodes, their networks and all their data
 	ansible-playbook -i $(INVENTORY) playbooks/nodes.yml -e lake_nodes_state=absent
+	@echo "Removed: nodes, networks, data, secrets and certificates of the lake. Kept for the next one: image, downloads, tool chain (make clean removes them)."
 
 .PHONY: clean
 clean: down ## Remove the lake, the downloads and the tool chain
@@ -77,11 +78,11 @@ sanity: tools ## Run ansible-test sanity on the collection
 
 .PHONY: lake-test
 lake-test: engine ## Deploy a lake of its own, try it from outside and inside, remove it
-	ENV=test LAKE_ENV=test LAKE_OPENRC=$(CURDIR)/build/test/openrc NO_COLOR=1 molecule test --no-command-borders -s default
+	@tools/scenario default
 
 .PHONY: molecule
 molecule: engine ## Run one zone's scenario: make molecule ZONE=identity
-	ENV=test LAKE_ENV=test LAKE_OPENRC=$(CURDIR)/build/test/openrc NO_COLOR=1 molecule test --no-command-borders -s $(ZONE)
+	@tools/scenario $(ZONE)
 
 .PHONY: lock
 lock: tools ## Renew the locks from the .in files

@@ -11,7 +11,7 @@ import uuid
 import pytest
 
 API = "https://process1.process.lake.internal:8081"
-CONTROL = ["api-server", "scheduler", "dag-processor", "worker", "logs"]
+CONTROL = ["api-server", "scheduler", "dag-processor", "triggerer", "worker", "logs"]
 WORKER = ["worker", "logs"]
 # Asks the API on the node itself; the question, with its secrets, comes on standard input.
 ASK = """
