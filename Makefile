@@ -88,6 +88,10 @@ molecule: engine ## Run one zone's scenario: make molecule ZONE=identity
 lock: tools ## Renew the locks from the .in files
 	@tools/lock
 
+.PHONY: faults
+faults: tools ## Break parts of the running local lake during an ingest, and see that nothing is lost (FAULTS="relay mongodb" for some)
+	python tests/faults/run.py --environment $(ENV) --markdown build/faults.md $(FAULTS)
+
 .PHONY: bench
 bench: tools ## Take the figures of the running local lake (docs/figures.md)
 	python tests/bench/figures.py
