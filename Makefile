@@ -92,6 +92,10 @@ lock: tools ## Renew the locks from the .in files
 faults: tools ## Break parts of the running local lake during an ingest, and see that nothing is lost (FAULTS="relay mongodb" for some)
 	python tests/faults/run.py --environment $(ENV) --markdown build/faults.md $(FAULTS)
 
+.PHONY: swift-functional
+swift-functional: tools ## Run Swift's own functional tests against the running local lake
+	python tests/swift_functional/run.py --environment $(ENV) --markdown build/swift-functional.md
+
 .PHONY: bench
 bench: tools ## Take the figures of the running local lake (docs/figures.md)
 	python tests/bench/figures.py

@@ -114,38 +114,34 @@ def worker_killed(nodes: Nodes) -> Iterator[None]:
 @contextmanager
 def cut(nodes: Nodes, where: tuple[str, ...], target: str, port: int) -> Iterator[None]:
     """The network between nodes and a port of TARGET (`<host>.<network>.<domain>`) swallows every packet."""
-    rules = "\n".join(
-        [
-            "table inet fault { chain output { type filter hook output priority 0; policy accept;",
-            f"ip daddr $(getent ahostsv4 {target} | head -n 1 | cut -d' ' -f1) tcp dport {port} drop }} }}",
-        ]
+    rules = (
+        "add table inet fault; add chain inet fault output { type filter hook output priority 0; }; "
+        f"add rule inet fault output ip daddr $address tcp dport {port} drop"
     )
+    begin = f'address=$(getent ahostsv4 {target} | head -n 1 | cut -d" " -f1); nft "{rules}"'
     try:
         for node in where:
-            nodes.run(node, "sh", "-c", f'nft "{rules}"')
+            nodes.run(node, "sh", "-c", begin)
         yield
     finally:
         for node in where:
-            nodes.run(node, "nft", "delete", "table", "inet", "fault")
+            nodes.run(node, "nft", "add table inet fault; delete table inet fault")  # whether it is there or not
 
 
 @contextmanager
 def no_room(nodes: Nodes, node: str) -> Iterator[None]:
     """The kernel refuses the proxy any write that would make a file longer: what a full disk does to the outbox."""
-    pids = nodes.run(
-        node, "sh", "-c", "cat /sys/fs/cgroup/systemd/$(systemctl show -P ControlGroup swift-proxy)/cgroup.procs"
-    ).split()
-    before = {
-        pid: nodes.run(node, "prlimit", f"--pid={pid}", "--fsize", "--raw", "--noheadings", "--output=SOFT,HARD")
-        for pid in pids
-    }
+    pids = nodes.run(node, "pgrep", "--uid", "swift", "--full", "swift-proxy-server").split()
+
+    def limit(bytes_: str) -> None:
+        for pid in pids:  # the soft limit, which the user of a process may change
+            nodes.run(node, "runuser", "-u", "swift", "--", "prlimit", f"--pid={pid}", f"--fsize={bytes_}:")
+
     try:
-        for pid in pids:
-            nodes.run(node, "prlimit", f"--pid={pid}", "--fsize=1:unlimited")
+        limit("1")
         yield
     finally:
-        for pid, limits in before.items():
-            nodes.run(node, "prlimit", f"--pid={pid}", f"--fsize={':'.join(limits.split())}")
+        limit("unlimited")
 
 
 Fault = Callable[[Nodes], Any]
