@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import configparser
+import hashlib
 import json
 import os
 import re
@@ -32,8 +33,7 @@ import openstack
 from openstack.identity.v3._proxy import Proxy as Identity
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LOCK = ROOT / "roles/swift/files/requirements.txt"
-OTHER_LOCK = ROOT / "locks/tests-swift-functional.txt"
+LOCK = ROOT / "locks/tests-swift-functional.txt"
 NAME = "swift-functional"
 
 
@@ -57,15 +57,14 @@ USERS = [
 
 
 def environment_of_suite(folder: Path) -> tuple[Path, Path]:
-    """The interpreter and the unpacked source of Swift, in the version and with the hashes of role swift's lock."""
+    """The interpreter and the unpacked source of Swift, in the version and with the hashes of the lock."""
     venv, python = folder / "venv", folder / "venv/bin/python"
-    mark = folder / f".ready-{hash_of(LOCK, OTHER_LOCK)}"
+    mark = folder / f".ready-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]}"
     source = next(folder.glob("swift-*/"), None)
     if not mark.exists() or source is None:
         subprocess.run(["uv", "venv", "--quiet", "--clear", "--python", sys.executable, str(venv)], check=True)
-        for lock in (LOCK, OTHER_LOCK):
-            install = ["uv", "pip", "install", "--quiet", "--python", str(python), "--require-hashes", "-r", str(lock)]
-            subprocess.run(install, check=True)
+        install = ["uv", "pip", "install", "--quiet", "--python", str(python), "--require-hashes", "-r", str(LOCK)]
+        subprocess.run(install, check=True)
         pinned = re.search(r"^swift==(?:.*\\\n)*.*$", LOCK.read_text(), re.M)
         assert pinned is not None, f"{LOCK} has no swift"
         (folder / "swift.txt").write_text(pinned[0] + "\n")
@@ -78,13 +77,6 @@ def environment_of_suite(folder: Path) -> tuple[Path, Path]:
         mark.touch()
         source = next(folder.glob("swift-*/"))
     return python, source
-
-
-def hash_of(*files: Path) -> str:
-    """A name for the content of files."""
-    import hashlib
-
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 @contextmanager
