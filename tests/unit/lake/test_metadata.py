@@ -325,6 +325,29 @@ def test_what_no_operation_was_logged_on_is_unprocessed(store):
     assert [item["_id"] for item in store.unprocessed("campus", utc() + timedelta(hours=1), 10)] == [2, 3]
 
 
+def test_what_was_left_pending(store):
+    hour = utc() - timedelta(hours=1)
+    for number in range(1, 4):
+        store.insert("campus", document(str(number), now=hour - timedelta(minutes=number)))
+    store.mark_stored("campus", "1", etag="md5", size=1)
+    store.log("campus", [("2", False, entry(message="it never came"), None)])
+    assert [item["_id"] for item in store.left_pending("campus", hour, 10)] == [3]
+    assert store.left_pending("campus", hour - timedelta(hours=1), 10) == []
+
+
+def test_the_extent_of_a_store(store):
+    assert store.extent("campus") == {"documents": 0, "newest": 0}
+    for number in ("3", "9", "10"):
+        store.insert("campus", document(number))
+    assert store.extent("campus") == {"documents": 3, "newest": 10}
+
+
+def test_the_indexes_of_a_store(client, store):
+    indexes = client.swift.campus.index_information()
+    partial = [index["partialFilterExpression"]["status"] for index in indexes.values() if len(index) > 2]
+    assert sorted(partial) == ["pending", "stored"]
+
+
 def test_only_a_stored_document_is_lost(store):
     for number in ("1", "2"):
         store.insert("campus", document(number))

@@ -170,7 +170,9 @@ def test_an_event_by_hand_has_the_object_processed_as_it_is():
     change = follow(known(), [by_hand])
     assert (change.event, change.fields) == (by_hand, {})
     assert follow(known("deleted"), [by_hand]).ignored == 1
-    assert follow(known("lost"), [by_hand]).document["status"] == "stored"
+    assert follow(known("pending"), [by_hand]).document["status"] == "stored"
+    lost = follow(known("lost"), [by_hand])
+    assert (lost.event, lost.document["status"]) == (by_hand, "lost")
     assert follow(known(), [replace(by_hand, type="delete")]).document["status"] == "deleted"
 
 

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+def run_of(context: Mapping[str, Any]) -> RunInfo:
+    """The run of a task's context, as the lake's documents name it. Its date is the same at each attempt."""
+    run = context["dag_run"]
+    return RunInfo(dag_id=run.dag_id, run_id=run.run_id, execution_date=run.logical_date or run.run_after)
+
+
 def events_of(conf: Mapping[str, Any] | None, project_of: Callable[[str], str | None]) -> list[Event]:
     """The events in a run's conf: a batch ``{"batch", "events": […]}``, or one payload on its own.
 

@@ -306,6 +306,19 @@ class MetadataStore:
             found = self._documents(store).find({"_id": {"$in": numbers}}, {"status": 1})
             return {str(document["_id"]): str(document["status"]) for document in found}
 
+    def extent(self, store: str) -> dict[str, int]:
+        """About how many documents a store has, and the newest id; both are known without looking at the documents."""
+        with _mongodb(f"count the documents of {store!r}"):
+            documents = self._documents(store)
+            newest = documents.find_one({}, {"_id": 1}, sort=[("_id", -1)])
+            return {"documents": documents.estimated_document_count(), "newest": newest["_id"] if newest else 0}
+
+    def left_pending(self, store: str, before: datetime, limit: int) -> list[dict[str, Any]]:
+        """Documents that are pending, were made before that date, and on which nothing was logged yet."""
+        query = {"status": PENDING, "creation_date": {"$lt": utc(before)}, "failed_operations": []}
+        with _mongodb(f"look for pending documents of {store!r}"):
+            return list(self._documents(store).find(query, dict.fromkeys(_RECONCILED, 1)).limit(limit))
+
     def by_name(self, store: str, after: str, until: str | None, limit: int) -> list[dict[str, Any]]:
         """What reconciliation needs of documents, in the order of their objects' names in Swift (that of the names'
         UTF-8 bytes, as in a container's listing): `after` < name <= `until`, at most `limit`."""

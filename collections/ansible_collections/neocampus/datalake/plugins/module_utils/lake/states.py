@@ -63,7 +63,7 @@ def _put(change: Change, event: Event) -> None:
     by_api = known["swift_object_name"] == known["swift_object_id"]
     replaced = moment > newest if newest else not by_api and event.etag not in ("", known.get("etag"))
     fields: dict[str, Any] = {}
-    if status != STORED:
+    if status != STORED and (moment or status != LOST):  # to ask for it by hand does not prove that it is there
         fields["status"] = STORED
     if event.etag and event.etag != known.get("etag") and (status != STORED or replaced):
         fields.update(etag=event.etag, size=event.size)
