@@ -44,10 +44,13 @@ documents = client["swift"]["molecule-indexes"]
 now = datetime.datetime.now(datetime.UTC)
 try:
     store.ensure_indexes("molecule-indexes")
-    made = [{"_id": number, "swift_object_id": str(number), "swift_object_name": str(number), "creation_date": now,
-             "status": "stored", "successful_operations": [{"pipeline": "x"}] if number else [], "failed_operations": []}
-            for number in range(500)]
-    documents.insert_many(made)
+    names = ("swift_object_id", "swift_object_name")
+    made = {"status": "stored", "creation_date": now, "failed_operations": []}
+    done = [{"pipeline": "x"}]
+    documents.insert_many(
+        {**made, "_id": number, **dict.fromkeys(names, str(number)), "successful_operations": done if number else []}
+        for number in range(500)
+    )
     queries = [metadata._UNPROCESSED, {"status": "pending"}]
     found = [documents.find({**query, "creation_date": {"$lte": now}}) for query in queries]
     print(json.dumps([cursor.explain()["queryPlanner"] for cursor in found], default=str))
