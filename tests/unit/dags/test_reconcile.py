@@ -349,6 +349,16 @@ def test_a_check_takes_on_no_more_than_the_list_can_start(lake, small_pages, mon
     assert lake.state()["marker"]
 
 
+def test_what_swift_is_asked_about_counts_too(lake, small_pages, monkeypatch):
+    monkeypatch.setattr(reconcile, "REPAIRS", 5)
+    for number in range(10, 30):
+        lake.document(str(number))
+        lake.put(str(number))
+        lake.hidden.add(str(number))
+    lake.check()
+    assert lake.calls["head"] < 5 + 3
+
+
 def test_what_is_not_in_the_registry_is_not_looked_at(lake):
     lake.document("1")
     lake.put("1")
@@ -400,14 +410,17 @@ def test_a_dry_run_says_what_disagrees_and_changes_nothing(lake, command, small_
     lake.document("7", done=False, status="pending", container="meteo")
     for number in (1, 2, 8):
         lake.put(str(number))
-    lake.put("6", container="meteo")
+    lake.document("8", done=False, status="pending", container="meteo")
+    lake.document("9", done=False, container="meteo")
+    for name in ("6", "8"):
+        lake.put(name, container="meteo")
     before = everything(lake.client)
     status, printed = command("--dry-run", "--json")
     assert status == 1
     campus, meteo = json.loads(printed.out)["containers"]
     assert (campus["found"], campus["objects"], campus["documents"]) == ({"no document": 1, "lost": 3}, 3, 5)
     assert campus["examples"] == {"no document": ["8"], "lost": ["3", "4", "5"]}
-    assert meteo["found"] == {"unprocessed": 1, "never came": 1}
+    assert meteo["found"] == {"lost": 1, "pending": 1, "unprocessed": 1, "never came": 1}  # each object once
     status, printed = command("--dry-run", "--container", "campus")
     assert status == 1
     lines = printed.out.splitlines()

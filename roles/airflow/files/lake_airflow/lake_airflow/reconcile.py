@@ -84,16 +84,18 @@ class Walk:
     pages: int = 0
     found: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    documents_found: set[str] = field(default_factory=set)
 
-    def add(self, findings: Iterable[Finding]) -> int:
-        """Count disagreements; how many there were."""
-        count = 0
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Count disagreements, one per document."""
         for finding in findings:
-            count += 1
+            if finding.document:
+                if _id(finding) in self.documents_found:
+                    continue
+                self.documents_found.add(_id(finding))
             self.found[finding.kind] += 1
             if len(self.examples[finding.kind]) < EXAMPLES:
                 self.examples[finding.kind].append(finding.name)
-        return count
 
     def report(self) -> dict[str, Any]:
         """The walk as the command prints it."""
@@ -149,7 +151,10 @@ class Reconciler:
         return findings
 
     def step(self, walk: Walk) -> int:
-        """Compare and repair the next page of a walk; how many disagreements it had. At the end the marker is None."""
+        """Compare and repair the next page of a walk, whose marker is None at the end.
+
+        Returns how many disagreements it had, with those that were none when Swift was asked for the object.
+        """
         assert walk.marker is not None
         known = walk.known
         try:
@@ -160,6 +165,7 @@ class Reconciler:
         documents = self._metadata.by_name(known["store"], walk.marker, until, PAGE)
         limits = {"grace": self._limits.grace, "pending": self._limits.pending}
         page = compare(listing, documents, limit=PAGE, now=self._now, **limits)
+        count = len(page.findings)
         self._confirm(known, page)
         self.repair(known, page.findings)
         walk.pages += 1
@@ -167,7 +173,8 @@ class Reconciler:
         walk.documents += page.documents
         walk.young += page.young
         walk.marker = page.marker
-        return walk.add(page.findings)
+        walk.add(page.findings)
+        return count
 
     def _confirm(self, known: Mapping[str, str], page: Page) -> None:
         """A listing may be behind: what it lacks is only lost where the object itself is not there."""
