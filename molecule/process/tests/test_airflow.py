@@ -33,6 +33,30 @@ for method, path, body in asked:
     answers.append([status, content])
 print(json.dumps(answers))
 """
+# What MongoDB would do to find unprocessed and pending documents, in a store with many that are neither.
+EXPLAIN = """
+import datetime, json
+from lake_airflow import stores
+from neocampus_lake import metadata
+client = stores.mongodb(stores.settings())
+store = metadata.MetadataStore(client)
+documents = client["swift"]["molecule-indexes"]
+now = datetime.datetime.now(datetime.UTC)
+try:
+    store.ensure_indexes("molecule-indexes")
+    names = ("swift_object_id", "swift_object_name")
+    made = {"status": "stored", "creation_date": now, "failed_operations": []}
+    done = [{"pipeline": "x"}]
+    documents.insert_many(
+        {**made, "_id": number, **dict.fromkeys(names, str(number)), "successful_operations": done if number else []}
+        for number in range(500)
+    )
+    queries = [metadata._UNPROCESSED, {"status": "pending"}]
+    found = [documents.find({**query, "creation_date": {"$lte": now}}) for query in queries]
+    print(json.dumps([cursor.explain()["queryPlanner"] for cursor in found], default=str))
+finally:
+    documents.drop()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +208,23 @@ def test_a_bad_conf_fails_at_the_first_attempt_and_its_log_says_why(ask, lake_se
     _status, ((status, log),) = ask("lake-admin", lake_secrets["lake_secret_airflow_admin"], ("GET", path, None))
     assert status == 200  # fetched from the worker that ran it
     assert "swift_container" in json.dumps(log)
+
+
+def test_what_reconciliation_looks_for_has_an_index_of_its_own(node):
+    code = f"cd / && runuser -u airflow -- /opt/neocampus/airflow/bin/python -c {_quoted(EXPLAIN)}"
+    unprocessed, pending = json.loads(node("process2").check_output(code))
+    assert "creation_date_1_status_1" in json.dumps(unprocessed["winningPlan"])
+    assert "status_1_creation_date_1" in json.dumps(pending["winningPlan"])
+
+
+def test_the_operator_s_report_is_there_and_says_by_its_status_how_it_is(node):
+    command = "cd / && runuser -u airflow -- /opt/neocampus/airflow/bin/lake-airflow-reconcile --dry-run"
+    done = node("process2").run(f"{command} --json")
+    assert done.rc in (0, 1), done.stderr
+    found = [container["found"] for container in json.loads(done.stdout)["containers"]]
+    assert done.rc == any(found)
+    unknown = node("process2").run(f"{command} --container molecule-is-nowhere")
+    assert (unknown.rc, unknown.stdout) == (2, "") and "molecule-is-nowhere" in unknown.stderr
 
 
 def test_a_lost_worker_comes_back_and_works(node, ask, lake_secrets):

@@ -34,6 +34,17 @@ def test_new_input_is_one_task_that_is_tried_again_and_started_from_outside(dags
     assert task.has_on_failure_callback
 
 
+@pytest.mark.parametrize(("task", "called"), [("repair", "repair_leftovers"), ("reconcile", "check")])
+def test_the_tasks_hand_their_run_on(dags, monkeypatch, task, called):
+    from lake_airflow import reconcile
+
+    runs = []
+    monkeypatch.setattr(reconcile, called, runs.append)
+    values = {"dag_id": "check_data_to_process", "run_id": "r", "logical_date": None, "run_after": 1}
+    dags["check_data_to_process"].get_task(task).python_callable(dag_run=type("Run", (), values))
+    assert [(run.dag_id, run.run_id, run.execution_date) for run in runs] == [("check_data_to_process", "r", 1)]
+
+
 def test_check_data_to_process_runs_every_five_minutes_one_at_a_time(dags):
     dag = dags["check_data_to_process"]
     assert dag.schedule == "*/5 * * * *"
@@ -43,6 +54,12 @@ def test_check_data_to_process_runs_every_five_minutes_one_at_a_time(dags):
     order = ["repair", "claim", "start", "release"]
     for before, after in zip(order, order[1:], strict=False):
         assert after in dag.get_task(before).downstream_task_ids
+    assert dag.get_task("reconcile").downstream_task_ids == {"claim"}
+    assert set(dag.task_ids) == {*order, "reconcile"}
+
+
+def test_the_list_is_worked_on_even_where_swift_is_away(dags):
+    assert dags["check_data_to_process"].get_task("claim").trigger_rule == "all_done"
 
 
 def test_names_of_objects_are_never_read_as_templates(dags):

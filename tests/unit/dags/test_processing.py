@@ -84,3 +84,16 @@ def test_a_container_that_no_store_can_hold_stops_no_other(client, run, monkeypa
     monkeypatch.setattr(processing.stores, "mongodb", lambda config: client)
     payloads = [{**PAYLOAD, "project_id": "p1"}, {**PAYLOAD, "project_id": "p1", "swift_container": "a$b"}]
     assert processing.record_failure({"events": payloads}, run, "away") == 1
+
+
+def test_what_is_no_longer_there_has_no_failure(client, run, monkeypatch):
+    monkeypatch.setattr(processing.stores, "settings", dict)
+    monkeypatch.setattr(processing.stores, "mongodb", lambda config: client)
+    put = {**PAYLOAD, "project_id": "p1", "timestamp": "1626951682.00000"}
+    delete = {**put, "type": "delete", "timestamp": "1626951683.00000"}
+    assert processing.record_failure({"events": [put]}, run, "away") == 1
+    for _twice in range(2):
+        assert processing.record_failure({"events": [delete, {**delete, "swift_id": "18"}]}, run, "away") == 0
+    (document,) = client["swift"]["campus"].find()
+    assert (document["status"], len(document["failed_operations"])) == ("deleted", 1)
+    assert [entry["pipeline"] for entry in document["successful_operations"]] == ["removal"]

@@ -13,6 +13,7 @@ responses = pytest.importorskip("responses")
 
 from lake_airflow import swift  # noqa: E402
 from neocampus_lake.errors import NotFound, StoreError  # noqa: E402
+from neocampus_lake.reconciliation import Listed  # noqa: E402
 
 KEYSTONE = "https://keystone.test:5000/v3"
 PROXIES = ["https://one.test:8080", "https://two.test:8080"]
@@ -102,11 +103,54 @@ def test_all_proxies_away_can_be_tried_again(settings, web):
     assert "two.test" in str(caught.value)
 
 
-def test_head_tells_size_and_etag(settings, web):
-    for url in PROXIES:
-        web.head(url + PATH, headers={"Content-Length": "7", "Etag": '"abc"', "Content-Type": "text/csv"})
-    assert swift.connect(settings).head("p1", "campus", "a b/c?") == {
-        "etag": "abc",
-        "size": 7,
-        "content_type": "text/csv",
+def test_head_tells_what_a_listing_would(settings, web):
+    headers = {
+        "Content-Length": "7",
+        "Etag": '"abc"',
+        "Content-Type": "text/csv",
+        "X-Timestamp": "1626951682.12345",
     }
+    for url in PROXIES:
+        web.head(url + PATH, headers=headers)
+    found = swift.connect(settings).head("p1", "campus", "a b/c?")
+    assert found == Listed("a b/c?", "abc", 7, "text/csv", "1626951682.12345")
+
+
+CONTAINER = "/v1/AUTH_p1/campus%20%C3%A9"
+
+
+def test_the_extent_of_a_container(settings, web):
+    for url in PROXIES:
+        headers = {"X-Container-Object-Count": "3", "X-Container-Bytes-Used": "12"}
+        web.head(url + CONTAINER, status=204, headers=headers)
+    assert swift.connect(settings).extent("p1", "campus é") == {"objects": 3, "bytes": 12}
+
+
+def test_a_listing_goes_on_after_a_name(settings, web):
+    item = {
+        "name": "b?",
+        "hash": "abc",
+        "bytes": 7,
+        "content_type": "text/csv",
+        "last_modified": "2021-07-22T11:01:22.123450",
+    }
+    asked = responses.matchers.query_param_matcher({"format": "json", "marker": "a&é", "limit": "2"})
+    for url in PROXIES:
+        web.get(url + CONTAINER, json=[item], match=[asked])
+    (listed,) = swift.connect(settings).listing("p1", "campus é", "a&é", 2)
+    assert (listed.name, listed.timestamp) == ("b?", "1626951682.12345")
+
+
+def test_a_container_that_is_not_there(settings, web):
+    for url in PROXIES:
+        web.get(url + CONTAINER, status=404)
+    with pytest.raises(NotFound, match="no container campus é of project p1"):
+        swift.connect(settings).listing("p1", "campus é", "", 2)
+
+
+def test_a_listing_that_breaks_off_can_be_asked_for_again(settings, web):
+    for url in PROXIES:
+        web.get(url + CONTAINER, body=b'[{"name": ')
+    with pytest.raises(StoreError, match="broke off") as caught:
+        swift.connect(settings).listing("p1", "campus é", "", 2)
+    assert caught.value.retriable

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import string
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from neocampus_lake.errors import InvalidInput
-from neocampus_lake.events import Event, batch_id, run_id
+from neocampus_lake.events import TYPES, Event, batch_id, normal_timestamp, run_id
 
 EVENT = Event(
     id="01HX",
@@ -26,12 +27,12 @@ EVENT = Event(
 )
 
 texts = st.text(min_size=1)
+timestamps = st.from_regex(r"[0-9]{1,10}(\.[0-9]{1,5}(_[0-9a-f]{1,16})?)?", fullmatch=True)
 events = st.builds(
     Event,
     **dict.fromkeys(
         [
             "id",
-            "type",
             "account",
             "project_id",
             "container",
@@ -40,11 +41,12 @@ events = st.builds(
             "user_id",
             "content_type",
             "etag",
-            "timestamp",
             "transaction_id",
         ],
         texts,
     ),
+    type=st.sampled_from(TYPES),
+    timestamp=timestamps,
     size=st.integers(min_value=0),
 )
 
@@ -111,12 +113,35 @@ def test_a_listed_entry_is_an_event_with_a_stable_id():
         ({"size": True}, "size"),
         ({"size": -1}, "size"),
         ({"content_type": ["a"]}, "content_type"),
+        ({"type": "copy"}, "type"),
+        ({"type": ""}, "type"),
+        ({"timestamp": "yesterday"}, "timestamp"),
     ],
 )
 def test_wrong_payloads_are_refused_by_key(change, key):
     with pytest.raises(InvalidInput) as caught:
         Event.from_payload({**EVENT.to_payload(), **change})
     assert caught.value.context["key"] == key
+
+
+def test_an_unknown_type_is_named():
+    with pytest.raises(InvalidInput, match="put, post, delete, not 'rename'"):
+        Event.from_payload({**EVENT.to_payload(), "type": "rename"})
+
+
+def number(timestamp):
+    seconds, _underscore, offset = timestamp.partition("_")
+    return Decimal(seconds), int(offset or "0", 16)
+
+
+@given(timestamps, timestamps)
+def test_timestamps_compare_as_numbers(one, other):
+    assert (normal_timestamp(one) < normal_timestamp(other)) == (number(one) < number(other))
+    assert normal_timestamp(normal_timestamp(one)) == normal_timestamp(one)
+
+
+def test_no_timestamp_is_before_all():
+    assert normal_timestamp("") < normal_timestamp("0")
 
 
 def test_unknown_keys_are_passed_over():

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
@@ -42,6 +43,28 @@ def store(client):
     made = MetadataStore(client)
     assert made.store_for("p1", "campus", create=True) == "campus"
     return made
+
+
+def count_calls(monkeypatch):
+    """Counts what is asked of MongoDB, without what the double asks itself."""
+    calls, inside = Counter(), []
+    collection = mongomock.collection.Collection
+
+    def counting(name, method):
+        def counted(self, *args, **named):
+            if not inside:
+                calls[name] += 1
+            inside.append(name)
+            try:
+                return method(self, *args, **named)
+            finally:
+                inside.pop()
+
+        return counted
+
+    for name in ("find", "find_one", "find_one_and_update", "bulk_write", "insert_many", "update_one", "update_many"):
+        monkeypatch.setattr(collection, name, counting(name, getattr(collection, name)))
+    return calls
 
 
 def document(object_id="17", **changes):
@@ -171,20 +194,28 @@ def test_find_by_date(store):
     assert [item["_id"] for item in found] == [2, 3]
 
 
+def applied(store, *events):
+    """The documents after the events, by name."""
+    return {name: change.document for name, change in store.apply_events("campus", events).items()}
+
+
 def test_the_event_of_an_api_insert_finds_its_document(store):
     store.insert("campus", document(metadata={"application": "energy"}))
-    found = store.for_events("campus", [EVENT])
+    found = applied(store, EVENT)
     assert list(found) == ["17"]
     assert found["17"]["application"] == "energy"
     assert (found["17"]["status"], found["17"]["etag"], found["17"]["size"]) == ("stored", "abc", 12)
-    assert store.get("campus", "17")["status"] == "stored"
+    assert store.get("campus", "17") == found["17"]
 
 
-def test_an_event_leaves_a_stored_document_as_it_is(store):
+def test_an_event_leaves_what_the_api_said_of_its_insert(store):
     store.insert("campus", document())
     store.mark_stored("campus", "17", etag="md5", size=12)
     before = store.get("campus", "17")
-    assert store.for_events("campus", [replace(EVENT, etag="of-a-manifest")])["17"] == before
+    times = {"swift_timestamp": EVENT.timestamp, "swift_data_timestamp": EVENT.timestamp}
+    for _twice in range(2):
+        after = applied(store, replace(EVENT, etag="of-a-manifest"))["17"]
+        assert after == {**before, **times, "last_modified": after["last_modified"]} == store.get("campus", "17")
 
 
 def test_objects_of_a_plain_client_get_documents(store):
@@ -194,27 +225,144 @@ def test_objects_of_a_plain_client_get_documents(store):
         replace(EVENT, object_name="dir/data.csv", content_type="text/csv", etag="later", timestamp="1626951683.00000"),
         replace(EVENT, object_name="b"),
     ]
-    found = store.for_events("campus", events)
+    found = applied(store, *events)
     made = found["dir/data.csv"]
     assert {item["swift_object_id"] for item in found.values()} == {"5", "6"}
     assert made["swift_object_name"] == "dir/data.csv"
     assert (made["original_object_name"], made["status"], made["etag"]) == ("data.csv", "stored", "later")
-    assert store.for_events("campus", events) == found
+    assert applied(store, *events) == found
     assert len(store.find("campus")) == 2
 
 
 def test_an_object_put_again_by_a_plain_client_is_the_same_object(store):
     event = replace(EVENT, object_name="data", content_type="text/csv")
-    first = store.for_events("campus", [event])["data"]
+    first = applied(store, event)["data"]
     again = replace(event, etag="new", size=99, content_type="application/json", timestamp="1626951690.00000")
-    second = store.for_events("campus", [again])["data"]
+    second = applied(store, again)["data"]
     assert second["_id"] == first["_id"]
     assert (second["etag"], second["size"], second["content_type"]) == ("new", 99, "application/json")
     assert store.get("campus", first["swift_object_id"])["etag"] == "new"
 
 
 def test_no_events_no_documents(store):
-    assert store.for_events("campus", []) == {}
+    assert store.apply_events("campus", []) == {}
+
+
+def test_a_removal_of_what_was_never_there_makes_nothing(client, store):
+    assert applied(store, replace(EVENT, type="delete")) == {"17": None}
+    assert client.swift.campus.count_documents({}) == 0
+    assert client.stats.swift.count_documents({}) == 0
+
+
+def test_a_batch_costs_one_query_and_one_write(client, store, monkeypatch):
+    calls = count_calls(monkeypatch)
+    events = [replace(EVENT, object_name=f"o{number}") for number in range(200)]
+    store.apply_events("campus", events)
+    assert calls == {"find": 1, "bulk_write": 1, "find_one_and_update": 1}
+    calls.clear()
+    later = [replace(event, timestamp="1626951683.00000", etag="b") for event in events]
+    store.apply_events("campus", later)
+    assert calls == {"find": 1, "bulk_write": 1}
+    calls.clear()
+    store.apply_events("campus", later)
+    assert calls == {"find": 1}
+
+
+def test_a_document_that_changes_at_the_same_moment_is_read_again(store, monkeypatch):
+    store.insert("campus", document())
+    untouched = MetadataStore._all_written
+    later = replace(EVENT, type="delete", timestamp="1626951690.00000")
+
+    def meanwhile(collection, updates):
+        monkeypatch.setattr(MetadataStore, "_all_written", staticmethod(untouched))
+        store.apply_events("campus", [later])
+        return untouched(collection, updates)
+
+    monkeypatch.setattr(MetadataStore, "_all_written", staticmethod(meanwhile))
+    change = store.apply_events("campus", [EVENT])["17"]
+    assert (change.event, change.ignored, change.document["status"]) == (None, 1, "deleted")
+    found = store.get("campus", "17")
+    assert (found["status"], found["swift_timestamp"]) == ("deleted", later.timestamp)
+
+
+def test_documents_that_never_stop_changing(store, monkeypatch):
+    store.insert("campus", document())
+    monkeypatch.setattr(MetadataStore, "_all_written", staticmethod(lambda collection, updates: False))
+    with pytest.raises(StoreError, match="17 in 'campus' do not stop changing"):
+        store.apply_events("campus", [EVENT])
+
+
+def test_the_api_s_word_comes_after_the_removal(store):
+    store.insert("campus", document())
+    store.apply_events("campus", [replace(EVENT, type="delete")])
+    store.mark_stored("campus", "17", etag="md5", size=12)
+    assert store.get("campus", "17")["status"] == "deleted"
+    assert store.statuses("campus", ["17", "18"]) == {"17": "deleted"}
+
+
+def test_documents_by_name_are_in_the_order_of_bytes(store):
+    names = ["b", "a", "é", "Z", "a/b", "\U0001f4a7", "\ue000"]
+    for number, name in enumerate(names, 1):
+        store.insert("campus", document(str(number), object_name=name))
+    ordered = sorted(names, key=str.encode)
+    assert [item["swift_object_name"] for item in store.by_name("campus", "", None, 100)] == ordered
+    assert [item["swift_object_name"] for item in store.by_name("campus", "Z", "b", 100)] == ["a", "a/b", "b"]
+    assert [item["swift_object_name"] for item in store.by_name("campus", "Z", None, 1)] == ["a"]
+
+
+def test_what_no_operation_was_logged_on_is_unprocessed(store):
+    hour = utc() - timedelta(hours=1)
+    for number in range(1, 5):
+        store.insert("campus", document(str(number), now=hour - timedelta(minutes=number)))
+    for number in range(1, 4):
+        store.mark_stored("campus", str(number), etag="md5", size=1)
+    store.log("campus", [("1", True, entry(), None)])
+    assert [item["_id"] for item in store.unprocessed("campus", hour, 10)] == [2, 3]
+    assert len(store.unprocessed("campus", hour, 1)) == 1
+    assert store.unprocessed("campus", hour - timedelta(hours=1), 10) == []
+    store.mark_listed("campus", ["2"])
+    assert [item["_id"] for item in store.unprocessed("campus", hour, 10)] == [3]
+    assert [item["_id"] for item in store.unprocessed("campus", utc() + timedelta(hours=1), 10)] == [2, 3]
+
+
+def test_what_was_left_pending(store):
+    hour = utc() - timedelta(hours=1)
+    for number in range(1, 4):
+        store.insert("campus", document(str(number), now=hour - timedelta(minutes=number)))
+    store.mark_stored("campus", "1", etag="md5", size=1)
+    store.log("campus", [("2", False, entry(message="it never came"), None)])
+    assert [item["_id"] for item in store.left_pending("campus", hour, 10)] == [3]
+    assert store.left_pending("campus", hour - timedelta(hours=1), 10) == []
+
+
+def test_the_extent_of_a_store(store):
+    assert store.extent("campus") == {"documents": 0, "newest": 0}
+    for number in ("3", "9", "10"):
+        store.insert("campus", document(number))
+    assert store.extent("campus") == {"documents": 3, "newest": 10}
+
+
+def test_the_indexes_of_a_store(client, store):
+    indexes = client.swift.campus.index_information()
+    partial = {name: index.get("partialFilterExpression", {}).get("status") for name, index in indexes.items()}
+    assert partial["status_1_creation_date_1"] == "pending"
+    assert partial["creation_date_1_status_1"] == "stored"
+
+
+def test_only_a_stored_document_is_lost(store):
+    for number in ("1", "2"):
+        store.insert("campus", document(number))
+    store.mark_stored("campus", "1", etag="md5", size=1)
+    store.mark_lost("campus", ["1", "2"])
+    assert store.statuses("campus", ["1", "2"]) == {"1": "lost", "2": "pending"}
+
+
+def test_the_registry_has_the_containers_of_all_projects(store):
+    store.store_for("p2", "campus", create=True)
+    assert store.registry() == [
+        {"project_id": "p1", "container": "campus", "store": "campus"},
+        {"project_id": "p2", "container": "campus", "store": "campus--p2"},
+    ]
 
 
 def entry(**changes):

@@ -1,9 +1,12 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 import io
+import itertools
 import json
+import re
 import sys
 import types
+from collections import Counter
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
@@ -16,7 +19,7 @@ from neocampus_lake.events import Event
 from neocampus_lake.metadata import MetadataStore
 from neocampus_lake.pipelines import Declaration, Router, load_declarations
 from neocampus_lake.points import Point
-from neocampus_lake.processing import RunInfo, process_batch
+from neocampus_lake.processing import RunInfo, fail_batch, process_batch
 
 RUN = RunInfo("new_input", "new_input__1", datetime(2021, 7, 22, tzinfo=UTC))
 MESSAGE = {"topic": "u4/302/humidity", "value": 35, "value_units": "%r.H.", "time": "2021-07-22T11:11:22Z"}
@@ -99,7 +102,7 @@ class Lake:
             raise content
         return io.BytesIO(content)
 
-    def process(self, *events, run=RUN, open_object=None):
+    def process(self, *events, run=RUN, open_object=None, **options):
         return process_batch(
             events,
             metadata=self.metadata,
@@ -107,6 +110,7 @@ class Lake:
             router=self.router,
             influxdb=self.influxdb,
             run=run,
+            **options,
         )
 
     def document(self, object_id, store="campus"):
@@ -153,11 +157,16 @@ def test_a_bad_object_fails_alone(lake):
     assert [item["object"] for item in report.failed] == ["2", "3", "4", "5"]
     assert report.points == len(lake.influxdb.points) == 2
     assert lake.influxdb.writes == 1
-    for number, said in {"2": "not valid JSON", "3": "sensor message", "4": "no pipeline", "5": "no object 5"}.items():
+    for number, said in {
+        "2": "not valid JSON",
+        "3": "sensor message",
+        "4": "no pipeline",
+        "5": "not in Swift any more.*no object 5",
+    }.items():
         document = lake.document(number)
         assert document["successful_operations"] == [] and document["processed_data_area_service"] == []
         [entry] = document["failed_operations"]
-        assert said in entry["message"]
+        assert re.search(said, entry["message"])
     assert lake.document("4")["failed_operations"][0]["pipeline"] is None
     assert "4" not in lake.opened
 
@@ -237,9 +246,42 @@ def test_a_store_that_is_away_fails_the_batch_to_be_tried_again(lake):
     assert (report.done, len(report.failed)) == (["1"], 1)
 
 
-def test_swift_away_fails_the_batch(lake):
+def test_swift_away_fails_the_batch_and_is_not_asked_for_each_object(lake):
+    events = [lake.put(str(number), StoreError("no proxy", retriable=True)) for number in range(1, 9)]
+    with pytest.raises(StoreError, match="no proxy"):
+        lake.process(*events)
+    assert len(lake.opened) == processing.UNREADABLE
+
+
+def test_an_object_that_swift_does_not_give_holds_up_no_other(lake):
+    good, bad, other = lake.put("1", MESSAGE), lake.put("3", b"broken"), lake.put("4", MESSAGE, container="meteo")
+    event = lake.put("2", StoreError("no replica of 2", retriable=True))
+    with pytest.raises(StoreError, match="no replica of 2") as caught:
+        lake.process(good, event, bad, other)
+    assert caught.value.retriable
+    assert lake.document("1")["successful_operations"] and lake.document("4", "meteo")["successful_operations"]
+    assert lake.document("3")["failed_operations"]
+    assert lake.document("2")["failed_operations"] == lake.document("2")["successful_operations"] == []
+    lake.objects["p1", "campus", "2"] = json.dumps(MESSAGE).encode()
+    lake.opened.clear()
+    assert lake.process(good, event, other).done == ["1", "2", "4"]
+    assert lake.opened == ["2"]
+
+
+def test_what_was_written_before_a_store_went_away_is_logged(lake, monkeypatch):
+    monkeypatch.setattr(processing, "BUFFERED_POINTS", 1)
+    events = [lake.put(str(number), {**MESSAGE, "topic": f"t{number}"}) for number in range(1, 4)]
+    write = lake.influxdb.write
+
+    def going_away(store, points, batch=5000):
+        if lake.influxdb.writes:
+            raise StoreError("InfluxDB is away", retriable=True)
+        return write(store, points)
+
+    monkeypatch.setattr(lake.influxdb, "write", going_away)
     with pytest.raises(StoreError):
-        lake.process(lake.put("17", StoreError("no proxy", retriable=True)))
+        lake.process(*events)
+    assert [bool(lake.document(number)["successful_operations"]) for number in "123"] == [True, False, False]
 
 
 def test_a_transfer_that_breaks_off_is_swift_s_fault_not_the_file_s(lake):
@@ -280,6 +322,215 @@ def test_buffers_are_bounded(lake, monkeypatch):
     report = lake.process(*[lake.put(str(n), {**MESSAGE, "topic": f"t{n}"}) for n in range(1, 6)])
     assert len(report.done) == report.points == 5
     assert lake.influxdb.writes == 3
+
+
+def count_calls(lake, monkeypatch):
+    """Counts what a batch asks of MongoDB."""
+    calls = Counter()
+    collection = lake.metadata._client.swift.campus.__class__
+    for name in ("find", "bulk_write", "insert_many"):
+        monkeypatch.setattr(collection, name, counting(calls, name, getattr(collection, name)))
+    return calls
+
+
+def counting(calls, name, method):
+    def counted(*args, **named):
+        calls[name] += 1
+        return method(*args, **named)
+
+    return counted
+
+
+def test_a_batch_costs_the_same_calls_whatever_its_size(lake, monkeypatch):
+    seen = []
+    for first, count in ((1, 3), (100, 200)):
+        events = [lake.put(str(number), {**MESSAGE, "topic": f"t{number}"}) for number in range(first, first + count)]
+        lake.influxdb.writes = 0
+        with monkeypatch.context() as patch:
+            calls = count_calls(lake, patch)
+            assert len(lake.process(*events).done) == count
+        assert lake.influxdb.writes == 1
+        seen.append(dict(calls))
+    # The documents; their new state and the operations; the history.
+    assert seen[0] == seen[1] == {"find": 1, "bulk_write": 2, "insert_many": 1}
+
+
+def test_objects_go_through_their_pipelines_in_groups(lake):
+    events = [
+        lake.put("1", MESSAGE),
+        lake.put("2", b"date,value\n2021-07-22,3\n", "text/csv"),
+        lake.put("3", MESSAGE),
+        lake.put("4", b"date,value\n2021-07-23,3\n", "text/csv"),
+    ]
+    lake.process(*events)
+    assert lake.opened == ["1", "3", "2", "4"]
+
+
+class Watched(FakeInfluxDB):
+    """Counts the points that were made and are not written yet."""
+
+    def __init__(self):
+        super().__init__()
+        self.alive = self.most = 0
+
+    def made(self, count):
+        for number in range(count):
+            self.alive += 1
+            self.most = max(self.most, self.alive)
+            yield Point("m", number, {"value": 1.0}, {})
+
+    def write(self, database, points, batch=5000):
+        self.writes += 1
+        count = 0
+        for _point in points:
+            self.alive -= 1
+            count += 1
+        return count
+
+
+@pytest.mark.parametrize("sizes", [[10_000], [400] * 40, [10, 5000, 10, 900, 900, 3000]])
+def test_memory_is_bounded_whatever_the_objects(lake, monkeypatch, sizes):
+    monkeypatch.setattr(processing, "BUFFERED_POINTS", 1000)
+    lake.influxdb = Watched()
+    custom(lake, lambda stream, options: lake.influxdb.made(int(stream.read())))
+    events = [lake.put(str(n), str(size).encode(), "x/y", data_processing="custom") for n, size in enumerate(sizes, 1)]
+    report = lake.process(*events)
+    assert (len(report.done), report.points, lake.influxdb.alive) == (len(sizes), sum(sizes), 0)
+    assert lake.influxdb.most <= 1001
+
+
+def test_large_rows_are_not_held_either(lake, monkeypatch):
+    monkeypatch.setattr(processing, "STREAMED_FROM", 1000)
+    events = [lake.put(str(number), [{**MESSAGE, "subID": "x" * 300}]) for number in range(1, 7)]
+    assert len(lake.process(*events).done) == 6
+    assert lake.influxdb.writes == 3
+
+
+def test_an_object_of_unknown_size_is_written_while_it_is_read(lake, monkeypatch):
+    monkeypatch.setattr(processing, "STREAMED_FROM", 1000)
+    event = replace(
+        lake.put("dir/a", [{**MESSAGE, "topic": f"t{n}"} for n in range(100)]), type="post", size=0, etag=""
+    )
+    report = lake.process(event)
+    assert (report.done, report.points, lake.influxdb.writes) == (["1"], 100, 1)
+    assert lake.document("1")["size"] == 0
+
+
+def test_a_slow_object_fails_alone(lake, monkeypatch):
+    clock = itertools.count()
+    custom(lake, lambda stream, options: (Point("m", number, {"value": 1.0}, {}) for number in range(10**9)))
+    monkeypatch.setattr(processing, "BUFFERED_POINTS", 10**6)
+    slow, good = lake.put("1", b"", "x/y", data_processing="custom"), lake.put("2", MESSAGE)
+    monkeypatch.setattr(processing.time, "monotonic", lambda: next(clock))
+    report = lake.process(slow, good, object_seconds=50)
+    assert report.done == ["2"]
+    assert "an object may take 50 s" in lake.document("1")["failed_operations"][0]["message"]
+
+
+def test_an_object_that_trickles_in_fails_alone(lake, monkeypatch):
+    clock = itertools.count()
+
+    class Trickle(io.RawIOBase):
+        def read(self, size=-1):
+            return b" "
+
+    monkeypatch.setattr(processing.time, "monotonic", lambda: next(clock))
+    events = [lake.put("1", MESSAGE), lake.put("2", MESSAGE)]
+    report = lake.process(
+        *events, open_object=lambda e: Trickle() if e.object_name == "1" else lake.open(e), object_seconds=50
+    )
+    assert report.done == ["2"] and report.failed[0]["object"] == "1"
+
+
+def removed(event, second=3):
+    return replace(event, type="delete", timestamp=f"162695168{second}.00000", id=f"d{second}", size=0, etag="")
+
+
+def test_a_removal_is_logged_with_the_old_document_and_runs_nothing(lake):
+    event = lake.put("17", MESSAGE)
+    lake.process(event)
+    lake.opened.clear()
+    for _twice in range(2):
+        report = lake.process(removed(event), run=replace(RUN, run_id="r2"))
+        assert (report.removed, report.done, report.failed) == (["17"], [], [])
+    assert lake.opened == [] and len(lake.influxdb.points) == 1
+    document = lake.document("17")
+    assert document["status"] == "deleted" and document["processed_data_area_service"] == ["influxdb"]
+    assert [entry["pipeline"] for entry in document["successful_operations"]] == ["sensor_json", "removal"]
+    [history] = lake.metadata._client.data_historique.history.find({"task_type": "removal"})
+    old = history["old_data"]
+    assert (old["status"], old["etag"], old["original_object_name"]) == ("stored", "etag-17", "messages.json")
+    assert history["new_data"]["status"] == "deleted"
+
+
+def test_a_later_put_is_processed_again(lake):
+    event = lake.put("17", MESSAGE)
+    lake.process(event)
+    lake.process(removed(event), run=replace(RUN, run_id="r2"))
+    report = lake.process(replace(event, timestamp="1626951690.00000"), run=replace(RUN, run_id="r3"))
+    assert report.done == ["17"]
+    assert lake.document("17")["status"] == "stored"
+
+
+def test_a_put_that_comes_after_its_removal_is_not_processed(lake):
+    event = lake.put("17", MESSAGE)
+    lake.process(removed(event), run=replace(RUN, run_id="r2"))
+    report = lake.process(event)
+    assert (report.done, report.failed, report.ignored, lake.opened) == ([], [], 1, [])
+
+
+def test_a_removal_of_what_was_never_there_makes_nothing(lake):
+    event = lake.put("dir/a", MESSAGE)
+    report = lake.process(removed(event))
+    assert (report.removed, report.ignored) == ([], 1)
+    assert lake.metadata._client.stats.containers.count_documents({}) == 0
+    lake.process(lake.put("1", MESSAGE))
+    assert lake.process(removed(event)).ignored == 1
+    assert lake.metadata._client.swift.campus.count_documents({}) == 1
+
+
+def test_a_new_type_has_the_object_processed_again(lake):
+    event = lake.put("dir/day.csv", b"date,value\n2021-07-22,3\n", "text/plain")
+    assert len(lake.process(event).failed) == 1
+    post = replace(event, type="post", content_type="text/csv", size=0, etag="", timestamp="1626951690.00000")
+    report = lake.process(post, run=replace(RUN, run_id="r2"))
+    assert (report.done, report.points) == (["1"], 1)
+    lake.opened.clear()
+    later = replace(post, content_type="", timestamp="1626951691.00000")
+    assert lake.process(later, run=replace(RUN, run_id="r3")).ignored == 1
+    assert lake.opened == []
+
+
+def test_an_object_that_is_deleted_before_it_is_read_fails_unless_its_document_says_so(lake):
+    known, unknown = lake.put("1", NotFound("no object 1")), lake.put("2", NotFound("no object 2"))
+
+    def open_object(event):
+        if event.object_name == "1":  # the event of its removal is quicker, in another batch
+            lake.metadata.apply_events("campus", [removed(event)])
+        return lake.open(event)
+
+    report = lake.process(known, unknown, open_object=open_object)
+    assert [failure["object"] for failure in report.failed] == ["2"]
+    assert "not in Swift any more" in lake.document("2")["failed_operations"][0]["message"]
+    assert lake.document("1")["failed_operations"] == []
+
+
+def test_after_the_last_attempt_each_object_that_nothing_was_done_about_says_so(lake):
+    done, bad, never = lake.put("1", MESSAGE), lake.put("2", b"broken"), lake.put("3", StoreError("away"))
+    gone = lake.put("4", MESSAGE)
+    lake.process(gone, run=replace(RUN, run_id="r0"))
+    unknown = replace(done, type="delete", object_name="dir/x")
+    elsewhere = replace(done, container="system.x")
+    unchanged = replace(gone, type="post", timestamp="1626951685.00000")
+    events = [done, bad, never, removed(gone, 6), unchanged, unknown, elsewhere]
+    with pytest.raises(StoreError):
+        lake.process(*events)
+    for _twice in range(2):
+        assert fail_batch(events, metadata=lake.metadata, run=RUN, message="Swift is away") == 1
+    failures = {number: [f["message"] for f in lake.document(number)["failed_operations"]] for number in "1234"}
+    assert failures["1"] == failures["4"] == [] and failures["3"] == ["Swift is away"]
+    assert len(failures["2"]) == 1 and "not valid JSON" in failures["2"][0]
+    assert lake.document("4")["status"] == "deleted"
 
 
 def custom(lake, parse, transform=None, weight="light"):

@@ -29,23 +29,26 @@ class StartRun(TriggerDagRunOperator):
     tags=["lake"],
     default_args={"retries": 2},
     doc_md="""
-Every five minutes: looks for documents that were left `pending`, and starts `new_input` for the entries of the list
-`stats`.`swift`, each exactly once. An entry has `swift_id`, `swift_container`, `swift_user`, `content_type` and, where
-several projects have a container of that name, `project_id`.
+Every five minutes: looks for documents that were left `pending` or on which no operation was ever logged, compares the
+next part of Swift's listings with the documents (`stats`.`reconciliation` says how far that has come), and starts
+`new_input` for the entries of the list `stats`.`swift`, each exactly once. An entry has `swift_id`, `swift_container`,
+`swift_user`, `content_type` and, where several projects have a container of that name, `project_id`.
 """,
 )
 def check_data_to_process() -> None:
-    """repair → claim → start (one per batch, none when the list is empty) → release."""
+    """repair, reconcile → claim → start (one per batch, none when the list is empty) → release."""
 
     @task(do_xcom_push=False)
     def repair(**context: Any) -> None:
-        from lake_airflow import catch_up
-        from neocampus_lake.processing import RunInfo
+        from lake_airflow import processing, reconcile
 
-        run = context["dag_run"]
-        catch_up.repair_pending(
-            RunInfo(dag_id=run.dag_id, run_id=run.run_id, execution_date=run.logical_date or run.run_after)
-        )
+        reconcile.repair_leftovers(processing.run_of(context))
+
+    @task(task_id="reconcile", do_xcom_push=False)
+    def compare(**context: Any) -> None:
+        from lake_airflow import processing, reconcile
+
+        reconcile.check(processing.run_of(context))
 
     @task(trigger_rule="all_done")  # the list is worked on even where Swift is away
     def claim() -> list[dict[str, Any]]:
@@ -67,7 +70,7 @@ def check_data_to_process() -> None:
     runs = claim()
     start = StartRun.partial(task_id="start", trigger_dag_id="new_input", skip_when_already_exists=True)
     start = start.expand_kwargs(runs)
-    repair() >> runs
+    [repair(), compare()] >> runs
     start >> release(runs)
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Workflow ``new_input``: process the objects that were put in Swift.
+"""Workflow ``new_input``: process what was put, changed or deleted in Swift.
 
 Imports that cost time stand inside the task: this file is also read by the DAG processor.
 """
@@ -13,14 +13,6 @@ from typing import Any
 from airflow.sdk import dag, task
 
 
-def run_of(context: Any) -> Any:
-    """The run as the lake's documents name it. Its date is the same at each attempt."""
-    from neocampus_lake.processing import RunInfo
-
-    run = context["dag_run"]
-    return RunInfo(dag_id=run.dag_id, run_id=run.run_id, execution_date=run.logical_date or run.run_after)
-
-
 def record_failure(context: Any) -> None:
     """After the last attempt: say so on every object of the batch."""
     from lake_airflow import processing
@@ -28,7 +20,7 @@ def record_failure(context: Any) -> None:
 
     problem = context.get("exception") or "the task was killed or lost at each attempt"
     try:
-        processing.record_failure(context["dag_run"].conf, run_of(context), str(problem))
+        processing.record_failure(context["dag_run"].conf, processing.run_of(context), str(problem))
     except InvalidInput:
         pass  # the task failed for the same reason: there is no object to write on
 
@@ -39,7 +31,8 @@ def record_failure(context: Any) -> None:
     catchup=False,
     tags=["lake"],
     doc_md="""
-Processes a batch of new objects: finds the pipeline of each by its metadata, runs it, logs it on the object's document.
+Follows a batch of events: finds the pipeline of each object that was put by its metadata, runs it, logs it on the
+object's document; of an object that was deleted, its document says so.
 
 Started by the relay on the Swift proxies with `{"batch": …, "events": […]}`, by `check_data_to_process`, or by hand for
 one object:
@@ -61,7 +54,7 @@ def new_input() -> None:
         from neocampus_lake.errors import DeclarationError, InvalidInput
 
         try:
-            processing.process(context["dag_run"].conf, run_of(context))
+            processing.process(context["dag_run"].conf, processing.run_of(context))
         except DeclarationError:
             raise  # not the batch is wrong but the deployment: it is tried again, until somebody has mended that
         except InvalidInput as error:

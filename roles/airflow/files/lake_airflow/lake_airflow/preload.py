@@ -11,3 +11,4 @@ import neocampus_lake.sinks.influxdb  # noqa: F401
 import pymongo  # noqa: F401
 
 import lake_airflow.processing  # noqa: F401
+import lake_airflow.reconcile  # noqa: F401

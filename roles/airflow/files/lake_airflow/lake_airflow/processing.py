@@ -5,16 +5,14 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from neocampus_lake.documents import operation
-from neocampus_lake.errors import InvalidInput, InvalidName
+from neocampus_lake.errors import InvalidInput
 from neocampus_lake.events import Event
 from neocampus_lake.metadata import MetadataStore
-from neocampus_lake.processing import RunInfo, process_batch
+from neocampus_lake.processing import RunInfo, fail_batch, process_batch
 
 from lake_airflow import pipelines, stores, swift
 
@@ -22,6 +20,12 @@ if TYPE_CHECKING:
     from neocampus_lake.processing import BatchReport
 
 log = logging.getLogger(__name__)
+
+
+def run_of(context: Mapping[str, Any]) -> RunInfo:
+    """The run of a task's context, as the lake's documents name it. Its date is the same at each attempt."""
+    run = context["dag_run"]
+    return RunInfo(dag_id=run.dag_id, run_id=run.run_id, execution_date=run.logical_date or run.run_after)
 
 
 def events_of(conf: Mapping[str, Any] | None, project_of: Callable[[str], str | None]) -> list[Event]:
@@ -79,41 +83,24 @@ def process(conf: Mapping[str, Any] | None, run: RunInfo) -> BatchReport:
         router=pipelines.load([Path(config["pipelines_dir"])]),
         influxdb=stores.influxdb(config),
         run=run,
+        object_seconds=config["object_seconds"],
     )
     for failure in report.failed:
         log.warning("%(container)s/%(object)s: %(message)s", failure)
-    log.info("%d of %d objects processed, %d points", len(report.done), len(events), report.points)
+    log.info(
+        "%d events: %d objects processed, %d deleted, %d failed, %d with nothing to do; %d points",
+        len(events),
+        len(report.done),
+        len(report.removed),
+        len(report.failed),
+        report.ignored,
+        report.points,
+    )
     return report
 
 
 def record_failure(conf: Mapping[str, Any] | None, run: RunInfo, message: str) -> int:
     """Log on each object of the batch that no attempt succeeded; how many objects that was."""
     client = stores.mongodb(stores.settings())
-    metadata = MetadataStore(client)
-    by_container: dict[tuple[str, str], list[Event]] = defaultdict(list)
-    for event in events_of(conf, stores.project_of(client)):
-        by_container[event.project_id, event.container].append(event)
-    return sum(
-        _record_failure(metadata, project_id, container, events, run, message)
-        for (project_id, container), events in by_container.items()
-    )
-
-
-def _record_failure(
-    metadata: MetadataStore, project_id: str, container: str, events: Sequence[Event], run: RunInfo, message: str
-) -> int:
-    try:
-        store = metadata.store_for(project_id, container, create=True)
-    except InvalidName as error:  # no store can hold it, so there is no document to write on
-        log.warning("%s: %s", container, error)
-        return 0
-    documents = metadata.for_events(store, events)
-    entry = operation(
-        dag_id=run.dag_id,
-        operation_instance=run.run_id,
-        execution_date=run.execution_date,
-        pipeline=None,
-        message=message,
-    )
-    metadata.log(store, [(document["swift_object_id"], False, entry, None) for document in documents.values()])
-    return len(documents)
+    events = events_of(conf, stores.project_of(client))
+    return fail_batch(events, metadata=MetadataStore(client), run=run, message=message)

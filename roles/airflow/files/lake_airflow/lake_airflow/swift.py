@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read objects from Swift as the lake's own service account."""
+"""Read objects and listings from Swift as the lake's own service account."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from keystoneauth1.exceptions import ClientException
 from keystoneauth1.identity.v3 import Password
 from keystoneauth1.session import Session
 from neocampus_lake.errors import NotFound, StoreError
+from neocampus_lake.events import normal_timestamp
+from neocampus_lake.reconciliation import Listed
 from requests import RequestException, Response
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ class TokenPassword(Password):
 
 
 class Swift:
-    """Objects of any project, through whichever of the proxies answers."""
+    """Objects and containers of any project, through whichever of the proxies answers."""
 
     def __init__(self, *, session: Session, urls: Sequence[str]) -> None:
         """``urls``: the proxies' addresses, each without path."""
@@ -63,34 +65,62 @@ class Swift:
         body.decode_content = True
         return cast(BinaryIO, body)
 
-    def head(self, project_id: str, container: str, name: str) -> dict[str, Any]:
-        """``etag``, ``size`` in bytes and ``content_type`` of the object. Errors as in open()."""
+    def head(self, project_id: str, container: str, name: str) -> Listed:
+        """The object as a listing would have it, from the object itself. Errors as in open()."""
         with self._request("HEAD", project_id, container, name) as response:
             headers = response.headers
-            return {
-                "etag": headers.get("Etag", "").strip('"'),
-                "size": int(headers.get("Content-Length", 0)),
-                "content_type": headers.get("Content-Type", "application/octet-stream"),
-            }
+            return Listed(
+                name=name,
+                etag=headers.get("Etag", "").strip('"'),
+                size=int(headers.get("Content-Length", 0)),
+                content_type=headers.get("Content-Type", "application/octet-stream"),
+                timestamp=normal_timestamp(headers.get("X-Timestamp", "")),
+            )
 
-    def _request(self, method: str, project_id: str, container: str, name: str) -> Response:
-        path = f"/v1/AUTH_{quote(project_id, safe='')}/{quote(container, safe='')}/{quote(name)}"
+    def extent(self, project_id: str, container: str) -> dict[str, int]:
+        """How many ``objects`` and ``bytes`` a container has. Errors as in open()."""
+        with self._request("HEAD", project_id, container) as response:
+            counts = {"objects": "X-Container-Object-Count", "bytes": "X-Container-Bytes-Used"}
+            return {key: int(response.headers.get(header, 0)) for key, header in counts.items()}
+
+    def listing(self, project_id: str, container: str, marker: str, limit: int) -> list[Listed]:
+        """A container's objects after the name ``marker``, by name, at most ``limit``; an empty list is the end.
+        Errors as in open()."""
+        asked = {"format": "json", "marker": marker, "limit": str(limit)}
+        with self._request("GET", project_id, container, **asked) as response:
+            try:
+                items = response.json()
+            except (RequestException, ValueError) as error:
+                raise StoreError(f"Swift's listing of {container} broke off: {error}") from error
+        return [Listed.from_listing(item) for item in items]
+
+    def _request(self, method: str, project_id: str, container: str, name: str | None = None, **query: str) -> Response:
+        path = f"/v1/AUTH_{quote(project_id, safe='')}/{quote(container, safe='')}"
+        what = f"container {container} of project {project_id}"
+        if name is not None:
+            path += f"/{quote(name)}"
+            what = f"object {name} in {what}"
         problems = []
         for url in random.sample(self._urls, len(self._urls)):  # spreads the load; no secret depends on it  # noqa: S311
             try:
                 response = self._session.request(
-                    url + path, method, stream=True, raise_exc=False, timeout=(CONNECT_SECONDS, READ_SECONDS)
+                    url + path,
+                    method,
+                    params=query,
+                    stream=True,
+                    raise_exc=False,
+                    timeout=(CONNECT_SECONDS, READ_SECONDS),
                 )
             except (ClientException, RequestException) as error:
                 problems.append(f"{url}: {error}")
                 continue
-            if response.status_code in (200, 206):
+            if response.status_code in (200, 204, 206):
                 return response
             response.close()
             if response.status_code == 404:
-                raise NotFound(f"no object {name} in container {container} of project {project_id}")
+                raise NotFound(f"no {what}")
             problems.append(f"{url}: status {response.status_code}")
-        raise StoreError(f"Swift does not give {container}/{name}: {'; '.join(problems)}", retriable=True)
+        raise StoreError(f"Swift does not give {what}: {'; '.join(problems)}", retriable=True)
 
 
 def connect(settings: Mapping[str, Any]) -> Swift:

@@ -266,11 +266,13 @@ def history_entry(
     process_type: str,
     task_type: str,
     new_data: Mapping[str, Any],
+    old_data: Mapping[str, Any] | None = None,
     now: datetime | None = None,
 ) -> dict[str, Any]:
     """An entry of `data_historique`.`history`: what an operation read (`old_data`) and what it made (`new_data`).
 
-    `old_data` refers to the raw object and has the old value of each field of the document that `new_data` names.
+    `old_data`, where it is not given, refers to the raw object and has the old value of each field of the document that
+    `new_data` names.
     """
     reference = ("swift_object_name", "content_type", "size", "etag")
     return {
@@ -279,7 +281,7 @@ def history_entry(
         "swift_id": document.get("swift_object_id"),
         "process_type": process_type,
         "task_type": task_type,
-        "old_data": {key: document[key] for key in (*reference, *new_data) if key in document},
+        "old_data": dict(old_data or {key: document[key] for key in (*reference, *new_data) if key in document}),
         "new_data": dict(new_data),
     }
 

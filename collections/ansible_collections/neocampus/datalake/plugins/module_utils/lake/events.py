@@ -1,11 +1,13 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Events: "an object was put". Made by the Swift middleware, carried by the relay, read by the workflow."""
+"""Events: an object was put, changed or deleted. Made by the Swift middleware, carried by the relay, read by the
+workflow."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -16,11 +18,36 @@ from .errors import InvalidInput
 # The names of the webhook's payload where they differ from the event's own.
 _PAYLOAD_NAMES = {"object_name": "swift_id", "container": "swift_container", "user": "swift_user"}
 _REQUIRED = ("project_id", "container", "object_name")
+_TIMESTAMP = re.compile(r"(\d{1,10})(?:\.(\d+))?(?:_([0-9a-fA-F]{1,16}))?", re.ASCII)
+
+TYPES = ("put", "post", "delete")
+"""An object appeared or was replaced; its metadata changed; it is gone."""
+
+
+def normal_timestamp(text: str) -> str:
+    """Swift's X-Timestamp (seconds, 10 µs, optional `_offset` in hexadecimal) in a form whose texts compare as its
+    numbers do, here and in MongoDB; empty stays empty, which is before all others.
+
+    Errors: InvalidInput.
+    """
+    if not text:
+        return ""
+    match = _TIMESTAMP.fullmatch(text)
+    if not match:
+        raise InvalidInput(f"{text!r:.60} is not a timestamp of Swift (1626951682.12345)")
+    seconds, fraction, offset = match.groups()
+    normal = f"{int(seconds):010d}.{(fraction or '')[:5]:0<5}"
+    return f"{normal}_{int(offset, 16):016x}" if offset and int(offset, 16) else normal
 
 
 @dataclass(frozen=True)
 class Event:
-    """One object that was put. `size` in bytes; `timestamp` is Swift's X-Timestamp; `user` is empty for anonymous."""
+    """What happened to one object. `type` is one of TYPES; `size` in bytes; `timestamp` is Swift's X-Timestamp, empty
+    where somebody asks by hand for the object as it is; `user` is empty for anonymous.
+
+    After a post, `content_type` is the type after it or empty (the same as before), `size` and `etag` may be unknown
+    (0, empty).
+    """
 
     id: str
     type: str
@@ -35,6 +62,11 @@ class Event:
     etag: str
     timestamp: str
     transaction_id: str
+
+    @property
+    def moment(self) -> str:
+        """The timestamp in the form that compares."""
+        return normal_timestamp(self.timestamp)
 
     def to_payload(self) -> dict[str, Any]:
         """What the workflow gets: `swift_id` (the object's name), `swift_container`, `swift_user`, `content_type`, …"""
@@ -62,6 +94,12 @@ class Event:
             if name in _REQUIRED and not value:
                 raise InvalidInput(f"event: {key} is missing", key=key)
             values[name] = value
+        if values["type"] not in TYPES:
+            raise InvalidInput(f"event: type is one of {', '.join(TYPES)}, not {values['type']!r:.100}", key="type")
+        try:
+            normal_timestamp(values["timestamp"])
+        except InvalidInput as error:
+            raise InvalidInput(f"event: timestamp: {error}", key="timestamp") from None
         if not values["id"]:  # put on a list by hand: the same entry is the same event
             parts = [values[name] for name in (*_REQUIRED, "timestamp")]
             values["id"] = hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:32]

@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -19,6 +20,7 @@ from .documents import check_container_name, check_object_id, new_document, utc
 from .errors import Conflict, InvalidName, StoreError
 from .events import Event
 from .ids import ObjectIds
+from .states import DELETED, LOST, PENDING, STORED, Change, follow
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
@@ -31,6 +33,22 @@ Result = tuple[str, bool, dict[str, Any], "dict[str, Any] | None"]
 
 KEPT_OPERATIONS = 1000  # of each list on a document, the newest: a document ends at 16 MB
 WRITE_TIMEOUT_MS = 30_000
+APPLY_TRIES = 5  # how often documents are read again because another process changed them
+
+_TIMESTAMPS = ("swift_timestamp", "swift_data_timestamp")
+_UNPROCESSED = {"status": STORED, "successful_operations": [], "failed_operations": []}
+_RECONCILED = (
+    "swift_object_id",
+    "swift_object_name",
+    "swift_user",
+    "content_type",
+    "creation_date",
+    "etag",
+    "last_modified",
+    "size",
+    "status",
+    *_TIMESTAMPS,
+)
 
 
 @contextlib.contextmanager
@@ -81,6 +99,9 @@ class MetadataStore:
             documents.create_index("swift_object_name", unique=True)
             documents.create_index([("content_type", 1), ("_id", 1)])
             documents.create_index("creation_date")
+            # The few that reconciliation looks for at each check.
+            documents.create_index([("status", 1), ("creation_date", 1)], partialFilterExpression={"status": PENDING})
+            documents.create_index([("creation_date", 1), ("status", 1)], partialFilterExpression=_UNPROCESSED)
         self._indexed.add(store)
 
     def reserve_ids(self, count: int = 1) -> list[str]:
@@ -148,6 +169,12 @@ class MetadataStore:
             entries = self._collection("stats", "containers").find({"project_id": project_id}, {"container": 1})
             return sorted(str(entry["container"]) for entry in entries)
 
+    def registry(self) -> list[dict[str, str]]:
+        """Every container that has a store: `{project_id, container, store}`, by project and name."""
+        with _mongodb("list the containers of all projects"):
+            found = self._collection("stats", "containers").find().sort("_id", 1)
+            return [{key: str(entry[key]) for key in ("project_id", "container", "store")} for entry in found]
+
     def insert(self, store: str, document: Mapping[str, Any]) -> None:
         """Adds a new document (see documents.new_document).
 
@@ -167,15 +194,17 @@ class MetadataStore:
                 ) from None
 
     def mark_stored(self, store: str, object_id: str, *, etag: str, size: int) -> None:
-        """Says that the object of a pending document is in Swift; `etag` is the MD5 of its content, `size` in bytes."""
-        update = {"$set": {"status": "stored", "etag": etag, "size": size, "last_modified": utc()}}
+        """Says that the object of a document is in Swift; `etag` is the MD5 of its content, `size` in bytes."""
+        update = {"$set": {"status": STORED, "etag": etag, "size": size, "last_modified": utc()}}
         with _mongodb(f"update the document of object {object_id}"):
-            self._documents(store).update_one({"_id": int(check_object_id(object_id))}, update)
+            # The event of a removal may have been quicker.
+            query = {"_id": int(check_object_id(object_id)), "status": {"$ne": DELETED}}
+            self._documents(store).update_one(query, update)
 
     def abandon(self, store: str, object_id: str) -> None:
         """Removes a document whose object could not be put; one that is not pending stays."""
         with _mongodb(f"remove the document of object {object_id}"):
-            self._documents(store).delete_one({"_id": int(check_object_id(object_id)), "status": "pending"})
+            self._documents(store).delete_one({"_id": int(check_object_id(object_id)), "status": PENDING})
 
     def get(self, store: str, object_id: str) -> dict[str, Any] | None:
         """The document of an object. Errors: InvalidName when the id is none."""
@@ -210,57 +239,117 @@ class MetadataStore:
         with _mongodb(f"list the documents of {store!r}"):
             return list(self._documents(store).find(query).sort("_id", 1).limit(limit))
 
-    def for_events(self, store: str, events: Sequence[Event]) -> dict[str, dict[str, Any]]:
-        """The documents of the events' objects, by the object's name in Swift; all events are of this store.
+    def apply_events(self, store: str, events: Iterable[Event]) -> dict[str, Change]:
+        """What the events make of their objects' documents (see states.follow), by the object's name in Swift; the
+        documents are written. All events are of this store.
 
-        An object that a plain Swift client put has no document yet: it gets one, with an id from the counter. The event
-        proves that the object is stored, so a pending document becomes a stored one, and one of an object that a plain
-        client put again gets its new size, etag and type.
+        One query and at most one bulk write, unless another process changes the same documents at the same moment.
+        An object without document, put by a plain Swift client, gets one with an id from the counter.
         """
-        from pymongo import UpdateOne
-
-        last = {event.object_name: event for event in sorted(events, key=lambda event: event.timestamp)}
-        if not last:
+        waiting: dict[str, list[Event]] = defaultdict(list)
+        for event in events:
+            waiting[event.object_name].append(event)
+        if not waiting:
             return {}
         self.ensure_indexes(store)
-        with _mongodb(f"read the documents of {len(last)} events of {store!r}"):
+        changes: dict[str, Change] = {}
+        with _mongodb(f"read the documents of {len(waiting)} objects of {store!r}"):
             collection = self._documents(store)
-            query = {"swift_object_name": {"$in": list(last)}}
-            found = {document["swift_object_name"]: document for document in collection.find(query)}
-            missing = [event for name, event in last.items() if name not in found]
-            updates = []
-            for name, document in found.items():
-                change = _what_event_changes(document, last[name])
-                if change:
-                    document.update(change)
-                    # An update that only applies to what was read: mark_stored may come at the same moment.
-                    condition = {"_id": document["_id"]}
-                    if change.get("status"):
-                        condition["status"] = "pending"
-                    updates.append(UpdateOne(condition, {"$set": change}))
-            if missing:
-                ids = self.reserve_ids(len(missing))
-                for object_id, event in zip(ids, missing):  # noqa: B905 (3.9)
-                    document = {**_plain_client_document(object_id, event), "etag": event.etag or None}
-                    updates.append(
-                        UpdateOne({"swift_object_name": event.object_name}, {"$setOnInsert": document}, upsert=True)
-                    )
-            if updates:
-                self._bulk_upsert(collection, updates)
-            if missing:
-                names = [event.object_name for event in missing]
-                for document in collection.find({"swift_object_name": {"$in": names}}):
-                    found[document["swift_object_name"]] = document
-        return found
+            for _try in range(APPLY_TRIES):
+                found = collection.find({"swift_object_name": {"$in": list(waiting)}})
+                documents = {document["swift_object_name"]: document for document in found}
+                for name in [name for name in waiting if _is_written(changes.get(name), documents.get(name))]:
+                    del waiting[name]
+                changes.update({name: follow(documents.get(name), waiting[name]) for name in waiting})
+                updates = self._updates([changes[name] for name in waiting])
+                if not updates or self._all_written(collection, updates):
+                    return changes
+        raise StoreError(f"the documents of {', '.join(list(waiting)[:5])} in {store!r} do not stop changing")
+
+    def _updates(self, changes: Iterable[Change]) -> list[Any]:
+        """Updates that apply to the documents as they were read only; documents that are made get their ids."""
+        from pymongo import UpdateOne
+
+        updates = []
+        made = []
+        for change in changes:
+            if change.document is None or not change.fields:
+                continue
+            if change.before is None:
+                made.append(change)
+            else:
+                same = {key: change.before.get(key) for key in ("_id", "status", *_TIMESTAMPS)}
+                updates.append(UpdateOne(same, {"$set": change.fields}))
+        for object_id, change in zip(self.reserve_ids(len(made)) if made else (), made):  # noqa: B905 (3.9)
+            assert change.event is not None
+            document = change.document = {**_plain_client_document(object_id, change.event), **change.fields}
+            upsert = {"$setOnInsert": document}
+            updates.append(UpdateOne({"swift_object_name": change.event.object_name}, upsert, upsert=True))
+        return updates
 
     @staticmethod
-    def _bulk_upsert(collection: Documents, updates: list[Any]) -> None:
+    def _all_written(collection: Documents, updates: list[Any]) -> bool:
         from pymongo.errors import BulkWriteError
 
         try:
-            collection.bulk_write(updates, ordered=False)
+            result = collection.bulk_write(updates, ordered=False)
         except BulkWriteError as error:  # another process made the same document at the same moment: it is there
             _only_duplicates(error)
+            return False
+        made = sum(1 for update in updates if update._upsert)
+        return result.upserted_count == made and result.matched_count == len(updates) - made
+
+    def statuses(self, store: str, object_ids: Iterable[str]) -> dict[str, str]:
+        """The `status` of objects, by id."""
+        numbers = [int(check_object_id(object_id)) for object_id in object_ids]
+        with _mongodb(f"read the status of {len(numbers)} objects of {store!r}"):
+            found = self._documents(store).find({"_id": {"$in": numbers}}, {"status": 1})
+            return {str(document["_id"]): str(document["status"]) for document in found}
+
+    def extent(self, store: str) -> dict[str, int]:
+        """About how many documents a store has, and the newest id; both are known without looking at the documents."""
+        with _mongodb(f"count the documents of {store!r}"):
+            documents = self._documents(store)
+            newest = documents.find_one({}, {"_id": 1}, sort=[("_id", -1)])
+            return {"documents": documents.estimated_document_count(), "newest": newest["_id"] if newest else 0}
+
+    def left_pending(self, store: str, before: datetime, limit: int) -> list[dict[str, Any]]:
+        """Documents that are pending, were made before that date, and on which nothing was logged yet."""
+        query = {"status": PENDING, "creation_date": {"$lt": utc(before)}, "failed_operations": []}
+        with _mongodb(f"look for pending documents of {store!r}"):
+            return list(self._documents(store).find(query, dict.fromkeys(_RECONCILED, 1)).limit(limit))
+
+    def by_name(self, store: str, after: str, until: str | None, limit: int) -> list[dict[str, Any]]:
+        """What reconciliation needs of documents, in the order of their objects' names in Swift (that of the names'
+        UTF-8 bytes, as in a container's listing): `after` < name <= `until`, at most `limit`."""
+        names = {"$gt": after} if until is None else {"$gt": after, "$lte": until}
+        with _mongodb(f"list the documents of {store!r} by name"):
+            found = self._documents(store).find({"swift_object_name": names}, dict.fromkeys(_RECONCILED, 1))
+            return list(found.sort("swift_object_name", 1).limit(limit))
+
+    def unprocessed(self, store: str, before: datetime, limit: int) -> list[dict[str, Any]]:
+        """Stored objects that no operation was ever logged on: inserted, and last put on the list (see mark_listed),
+        before that date."""
+        query: dict[str, Any] = {
+            **_UNPROCESSED,
+            "creation_date": {"$lt": utc(before)},
+            "$or": [{"listed_date": None}, {"listed_date": {"$lt": utc(before)}}],
+        }
+        with _mongodb(f"look for unprocessed objects of {store!r}"):
+            return list(self._documents(store).find(query, dict.fromkeys(_RECONCILED, 1)).limit(limit))
+
+    def mark_listed(self, store: str, object_ids: Iterable[str]) -> None:
+        """Says that objects were put on the list of data to process now."""
+        numbers = [int(check_object_id(object_id)) for object_id in object_ids]
+        with _mongodb(f"update the documents of {len(numbers)} objects"):
+            self._documents(store).update_many({"_id": {"$in": numbers}}, {"$set": {"listed_date": utc()}})
+
+    def mark_lost(self, store: str, object_ids: Iterable[str]) -> None:
+        """Says that the objects of stored documents are not in Swift any more."""
+        numbers = [int(check_object_id(object_id)) for object_id in object_ids]
+        update = {"$set": {"status": LOST, "last_modified": utc()}}
+        with _mongodb(f"update the documents of {len(numbers)} objects"):
+            self._documents(store).update_many({"_id": {"$in": numbers}, "status": STORED}, update)
 
     def log(self, store: str, results: Iterable[Result]) -> None:
         """Logs operations on their objects' documents, and in the history. Logging the same twice changes nothing.
@@ -308,18 +397,13 @@ def _only_duplicates(error: Any) -> None:
         raise error
 
 
-def _what_event_changes(document: Mapping[str, Any], event: Event) -> dict[str, Any]:
-    if document.get("status") == "pending":
-        change: dict[str, Any] = {"status": "stored"}
-    elif document["swift_object_name"] != document["swift_object_id"] and event.etag not in ("", document.get("etag")):
-        change = {}  # the object was put again under its name
-        if event.content_type:
-            change["content_type"] = event.content_type
-    else:
-        return {}
-    if event.etag:
-        change.update(etag=event.etag, size=event.size)
-    return {**change, "last_modified": utc()}
+def _is_written(change: Change | None, document: Mapping[str, Any] | None) -> bool:
+    """Whether a document is what a change was to make of it."""
+    if change is None:
+        return False
+    if change.document is None or document is None:
+        return change.document is document
+    return all(document.get(key) == value for key, value in change.fields.items())
 
 
 def _plain_client_document(object_id: str, event: Event) -> dict[str, Any]:
@@ -332,5 +416,5 @@ def _plain_client_document(object_id: str, event: Event) -> dict[str, Any]:
         original_name=event.object_name.rstrip("/").rpartition("/")[2] or event.object_name,
         content_type=event.content_type or "application/octet-stream",
         size=event.size,
-        status="stored",
+        status=STORED,
     )

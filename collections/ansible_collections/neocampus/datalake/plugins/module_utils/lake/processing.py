@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,11 +15,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .documents import history_entry, operation
-from .errors import LakeError, NoPipeline, ParseError, StoreError
+from .errors import LakeError, NoPipeline, NotFound, ParseError, StoreError
 from .events import Event
 from .parsers.report import Options, RowErrors
 from .pipelines import Declaration, Router
 from .points import Point
+from .states import DELETED, Change
 
 if TYPE_CHECKING:
     from .metadata import MetadataStore, Result
@@ -27,9 +29,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STREAMED_FROM = 16 * 1024 * 1024
-"""Objects of this size (bytes) and above are not held in memory: their points are written while they are read."""
+"""Objects of this size (bytes) and above are not held in memory: their points are written while they are read. Nor is
+more than that read of the objects whose points wait to be written together."""
 BUFFERED_POINTS = 100_000
-"""How many points of small objects wait to be written together."""
+"""How many points wait to be written together; an object that has more by itself is written while it is read."""
+OBJECT_SECONDS = 600.0
+"""How long one object may take."""
+UNREADABLE = 3
+"""After so many objects one after another that Swift does not give, it is taken to be away."""
+REMOVAL = "removal"
+"""What is logged as the pipeline where an object was deleted."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +52,21 @@ class RunInfo:
 
 @dataclass
 class BatchReport:
-    """What became of a batch: ids of the objects that are done, `{container, object, message}` of those that failed,
-    how many points were written, and the payloads of the events left for Spark. All of it is JSON."""
+    """What became of a batch: ids of the objects that are done, and of those that were deleted, `{container, object,
+    message}` of those that failed, how many points were written, how many events had nothing to say, and the payloads
+    of the events left for Spark. All of it is JSON."""
 
     done: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
     points: int = 0
+    ignored: int = 0
     heavy: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
 class _Work:
-    """One object on its way through a pipeline."""
+    """One object on its way through a pipeline. `missing`: Swift has no such object."""
 
     event: Event
     document: Mapping[str, Any]
@@ -64,26 +76,63 @@ class _Work:
     records: int = 0
     seconds: float = 0.0
     failure: str | None = None
+    missing: bool = False
     finished: bool = False
+
+
+class _Unreadable(StoreError):
+    """Swift does not give this object now."""
+
+
+class _Stopwatch:
+    """How long an object takes to be read and parsed, without what its sinks take.
+
+    `check` raises LakeError once that is longer than `limit` (seconds).
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.seconds = 0.0
+        self._limit = limit
+        self._since = time.monotonic()
+
+    def lap(self) -> None:
+        now = time.monotonic()
+        self.seconds += now - self._since
+        self._since = now
+
+    def resume(self) -> None:
+        self._since = time.monotonic()
+
+    def check(self) -> None:
+        self.lap()
+        if self.seconds > self._limit:
+            raise LakeError(
+                f"given up after {self.seconds:.0f} s: an object may take {self._limit:g} s (make it smaller, its"
+                " pipeline quicker or the limit higher)"
+            )
 
 
 class _Guarded(io.RawIOBase):
     """An object's stream: when reading fails, it is Swift that failed (to be retried), not the file that is bad."""
 
-    def __init__(self, stream: BinaryIO, name: str) -> None:
+    def __init__(self, stream: BinaryIO, name: str, watch: _Stopwatch) -> None:
         self._stream = stream
         self._name = name
+        self._watch = watch
+        self.size = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        self._watch.check()
         try:
             data = self._stream.read(len(buffer))
         except LakeError:
             raise
         except Exception as error:  # whatever the client's library raises
-            raise StoreError(f"reading the object {self._name!r} broke off: {error}", retriable=True) from error
+            raise _Unreadable(f"reading the object {self._name!r} broke off: {error}") from error
+        self.size += len(data)
         buffer[: len(data)] = data
         return len(data)
 
@@ -103,81 +152,173 @@ def process_batch(
     router: Router,
     influxdb: InfluxDB,
     run: RunInfo,
+    object_seconds: float = OBJECT_SECONDS,
 ) -> BatchReport:
-    """Processes the objects of a batch of events, and logs on each document what became of it.
+    """Applies a batch of events to their objects' documents, processes the objects that they ask for, and logs on each
+    document what became of it.
 
-    A bad object fails alone. Doing a batch again is safe: what this run has done already is not done twice, and sinks
-    are idempotent.
-    Errors: StoreError(retriable) when a store is away: the whole batch is to be tried again.
+    A bad object fails alone, and so does one that takes longer than `object_seconds`. Doing a batch again is safe: what
+    this run has done already is not done twice, and sinks are idempotent.
+    Errors: StoreError (retriable) when a store is away, or Swift does not give an object: then the others are done and
+    logged, and the batch has to be done again.
     """
     report = BatchReport()
+    problem: StoreError | None = None
+    for group, store, error in _by_store(events, metadata):
+        if store is None:
+            for event in group:  # no store can hold it, so there is no document to log it on
+                if error:
+                    _failed(report, event, error)
+                else:
+                    report.ignored += 1
+            continue
+        batch = _StoreBatch(store, report, metadata, open_object, router, influxdb, run, object_seconds)
+        problem = batch.process(group) or problem
+    if problem:
+        raise problem
+    return report
+
+
+def fail_batch(events: Iterable[Event], *, metadata: MetadataStore, run: RunInfo, message: str) -> int:
+    """Logs, after the last attempt, on each object that this run did nothing about that it failed; how many objects.
+
+    Events that ask for no processing are applied and logged as ever.
+    """
+    count = 0
+    for group, store, _error in _by_store(events, metadata):
+        if store is None:
+            continue
+        results = []
+        for change in metadata.apply_events(store, group).values():
+            if change.removal:
+                results.append(_removal(change, run))
+            if change.event and change.document and not _has_own_word(change.document, run):
+                count += 1
+                entry = operation(
+                    dag_id=run.dag_id,
+                    operation_instance=run.run_id,
+                    execution_date=run.execution_date,
+                    pipeline=None,
+                    message=message,
+                )
+                results.append((change.document["swift_object_id"], False, entry, None))
+        metadata.log(store, results)
+    return count
+
+
+def _by_store(
+    events: Iterable[Event], metadata: MetadataStore
+) -> Iterator[tuple[Sequence[Event], str | None, str | None]]:
+    """The events of each container with its store; None and the reason where it can have none, None and None where it
+    has none and the events are only of removals."""
     groups: dict[tuple[str, str], list[Event]] = {}
     for event in events:
         groups.setdefault((event.project_id, event.container), []).append(event)
     for (project_id, container), group in groups.items():
         try:
-            store = metadata.store_for(project_id, container, create=True)
+            if all(event.type == "delete" for event in group):
+                store = metadata.store_for(project_id, container)
+            else:
+                store = metadata.store_for(project_id, container, create=True)
+        except StoreError:
+            raise
         except LakeError as error:
-            if isinstance(error, StoreError):
-                raise
-            for event in group:  # no store can hold it, so there is no document to log it on
-                _failed(report, event, str(error))
-            continue
-        _process_store(store, group, report, metadata, open_object, router, influxdb, run)
-    return report
+            yield group, None, str(error)
+        else:
+            yield group, store, None
 
 
-def _process_store(
-    store: str,
-    events: Sequence[Event],
-    report: BatchReport,
-    metadata: MetadataStore,
-    open_object: Callable[[Event], BinaryIO],
-    router: Router,
-    influxdb: InfluxDB,
-    run: RunInfo,
-) -> None:
-    last = {event.object_name: event for event in sorted(events, key=lambda event: event.timestamp)}
-    documents = metadata.for_events(store, events)
-    works = []
-    buffered: list[_Work] = []
+class _StoreBatch:
+    """The events of one store on their way."""
 
-    def write_buffered() -> None:
-        if any(work.points for work in buffered):
-            influxdb.ensure_database(store)
-            report.points += _write(store, buffered, influxdb)
-        for work in buffered:
-            work.points, work.finished = [], True
-        buffered.clear()
+    def __init__(
+        self,
+        store: str,
+        report: BatchReport,
+        metadata: MetadataStore,
+        open_object: Callable[[Event], BinaryIO],
+        router: Router,
+        influxdb: InfluxDB,
+        run: RunInfo,
+        object_seconds: float,
+    ) -> None:
+        self._store = store
+        self._report = report
+        self._metadata = metadata
+        self._open_object = open_object
+        self._router = router
+        self._influxdb = influxdb
+        self._run = run
+        self._object_seconds = object_seconds
+        self._waiting: list[_Work] = []
+        self._waiting_points = 0
+        self._waiting_size = 0
+        self._unreadable: list[_Unreadable] = []
+        self._unreadable_in_a_row = 0
 
-    for name, event in last.items():
-        document = documents[name]
-        work = _Work(event, document)
+    def process(self, events: Sequence[Event]) -> StoreError | None:
+        """Does the work, one query and one bulk write of metadata in all; returns why it has to be done again."""
+        changes = self._metadata.apply_events(self._store, events)
+        self._report.ignored += sum(change.ignored for change in changes.values())
+        results = [_removal(change, self._run) for change in changes.values() if change.removal]
+        self._report.removed += [result[0] for result in results]
+        works = [work for change in changes.values() for work in self._works(change)]
+        away = None
         try:
-            declaration = router.route(document)
+            for work in sorted(works, key=lambda work: work.declaration.name if work.declaration else ""):
+                if work.failure is None:
+                    self._attempt(work)
+            self._write_waiting()
+        except StoreError as error:
+            away = error
+        self._pass_over_deleted(works)
+        for work in works:
+            # While a store is away, only what is done is sure.
+            if work.finished and work.failure is None:
+                self._report.done.append(work.document["swift_object_id"])
+            elif work.failure is not None and away is None:
+                _failed(self._report, work.event, work.failure)
+            else:
+                continue
+            results.append(_result(self._store, work, self._run))
+        self._metadata.log(self._store, results)
+        if away is not None:
+            raise away
+        return self._unreadable[0] if self._unreadable else None
+
+    def _works(self, change: Change) -> Iterator[_Work]:
+        """What is to be done about an object: nothing, or one thing."""
+        if change.event is None or change.document is None:
+            return
+        work = _Work(change.event, change.document)
+        try:
+            work.declaration = self._router.route(change.document)
         except NoPipeline as error:
             work.failure = str(error)
-            works.append(work)
-            continue
-        if _was_done(document, declaration, event, run):
-            report.done.append(document["swift_object_id"])
-            continue
-        if declaration.weight == "heavy":
-            report.heavy.append(event.to_payload())
-            continue
-        work.declaration = declaration
-        works.append(work)
-        started = time.monotonic()
+            yield work
+            return
+        if _was_done(change.document, work.declaration, self._run):
+            self._report.done.append(change.document["swift_object_id"])
+        elif work.declaration.weight == "heavy":
+            self._report.heavy.append(change.event.to_payload())
+        else:
+            yield work
+
+    def _attempt(self, work: _Work) -> None:
+        """Reads an object; its failure is its own, unless a store is away."""
+        watch = _Stopwatch(self._object_seconds)
+        assert work.declaration is not None
         try:
-            with closing(open_object(event)) as stream:
-                points = _points(work, declaration, io.BufferedReader(_Guarded(stream, name), 256 * 1024))
-                if int(document.get("size") or 0) >= STREAMED_FROM:
-                    influxdb.ensure_database(store)
-                    report.points += influxdb.write(store, points)
-                    work.finished = True
-                else:
-                    work.points = list(points)
-                    buffered.append(work)
+            self._read(work, work.declaration, watch)
+            self._unreadable_in_a_row = 0
+        except _Unreadable as error:
+            self._unreadable.append(error)
+            self._unreadable_in_a_row += 1
+            if self._unreadable_in_a_row >= UNREADABLE:
+                raise
+        except NotFound as error:
+            work.missing = True
+            work.failure = f"it is not in Swift any more, and was not processed before it went: {error}"
         except StoreError as error:
             if error.retriable:
                 raise
@@ -185,21 +326,67 @@ def _process_store(
         except LakeError as error:
             work.failure = str(error)
         except Exception as error:  # a fault in a pipeline's own code: it fails this object, and says so
-            log.exception("pipeline %s failed on %s/%s", declaration.name, store, name)
+            log.exception("pipeline %s failed on %s/%s", work.declaration.name, self._store, work.event.object_name)
             work.failure = f"the pipeline failed: {type(error).__name__}: {error}"
-        work.seconds = time.monotonic() - started
-        if sum(len(item.points) for item in buffered) >= BUFFERED_POINTS:
-            write_buffered()
-    write_buffered()
-    metadata.log(store, [_result(store, work, run) for work in works])
-    for work in works:
-        if work.failure is None:
-            report.done.append(work.document["swift_object_id"])
-        else:
-            _failed(report, work.event, work.failure)
+        watch.lap()
+        work.seconds = watch.seconds
+
+    def _read(self, work: _Work, declaration: Declaration, watch: _Stopwatch) -> None:
+        """Reads an object's points: they wait to be written with those of others, or are written as they come."""
+        with closing(self._open(work.event)) as stream:
+            guarded = _Guarded(stream, work.event.object_name, watch)
+            points = _points(work, declaration, io.BufferedReader(guarded, 256 * 1024), watch)
+            held: list[Point] = []
+            streamed = int(work.document.get("size") or 0) >= STREAMED_FROM
+            if not streamed:
+                for point in points:
+                    held.append(point)
+                    if self._is_full(held, guarded):
+                        self._write_waiting()
+                        if self._is_full(held, guarded):
+                            streamed = True
+                            break
+            if streamed:
+                self._influxdb.ensure_database(self._store)
+                self._report.points += self._influxdb.write(self._store, itertools.chain(held, points))
+                work.finished = True
+            else:
+                work.points = held
+                self._waiting.append(work)
+                self._waiting_points += len(held)
+                self._waiting_size += guarded.size
+
+    def _open(self, event: Event) -> BinaryIO:
+        try:
+            return self._open_object(event)
+        except StoreError as error:
+            if error.retriable:
+                raise _Unreadable(str(error)) from error
+            raise
+
+    def _is_full(self, held: Sequence[Point], stream: _Guarded) -> bool:
+        """Whether this object's points and those that wait are as much as is held in memory."""
+        return self._waiting_points + len(held) > BUFFERED_POINTS or self._waiting_size + stream.size > STREAMED_FROM
+
+    def _write_waiting(self) -> None:
+        if any(work.points for work in self._waiting):
+            self._influxdb.ensure_database(self._store)
+            self._report.points += _write(self._store, self._waiting, self._influxdb)
+        for work in self._waiting:
+            work.points, work.finished = [], True
+        self._waiting.clear()
+        self._waiting_points = self._waiting_size = 0
+
+    def _pass_over_deleted(self, works: list[_Work]) -> None:
+        """Takes out what is missing in Swift because it was deleted meanwhile, as its document says by now."""
+        missing = [work.document["swift_object_id"] for work in works if work.missing]
+        statuses = self._metadata.statuses(self._store, missing) if missing else {}
+        deleted = {object_id for object_id, status in statuses.items() if status == DELETED}
+        self._report.ignored += len(deleted)
+        works[:] = [work for work in works if not (work.missing and work.document["swift_object_id"] in deleted)]
 
 
-def _points(work: _Work, declaration: Declaration, stream: BinaryIO) -> Iterator[Point]:
+def _points(work: _Work, declaration: Declaration, stream: BinaryIO, watch: _Stopwatch) -> Iterator[Point]:
     """The points that a declaration's parser and transforms make of a stream, counted on `work`."""
     options = Options(
         declaration.parser.options,
@@ -214,7 +401,9 @@ def _points(work: _Work, declaration: Declaration, stream: BinaryIO) -> Iterator
         if not isinstance(point, Point):
             raise ParseError(f"the pipeline {declaration.name} made {type(point).__name__}, not points")
         work.records += 1
+        watch.check()
         yield point
+        watch.resume()
 
 
 def _write(store: str, works: Sequence[_Work], influxdb: InfluxDB) -> int:
@@ -235,14 +424,46 @@ def _write(store: str, works: Sequence[_Work], influxdb: InfluxDB) -> int:
     return written
 
 
-def _was_done(document: Mapping[str, Any], declaration: Declaration, event: Event, run: RunInfo) -> bool:
+def _was_done(document: Mapping[str, Any], declaration: Declaration, run: RunInfo) -> bool:
     """Whether this very run did this before (and the object was not put again since)."""
     return any(
         done.get("operation_instance") == run.run_id
         and done.get("pipeline") == declaration.name
-        and done.get("etag") == event.etag
+        and done.get("etag") == document.get("etag")
         for done in document.get("successful_operations", ())
     )
+
+
+def _has_own_word(document: Mapping[str, Any], run: RunInfo) -> bool:
+    """Whether this run processed the object, well or badly, as the object's pipeline says itself."""
+    return any(
+        done.get("operation_instance") == run.run_id and done.get("pipeline") not in (None, REMOVAL)
+        for key in ("successful_operations", "failed_operations")
+        for done in document.get(key, ())
+    )
+
+
+def _removal(change: Change, run: RunInfo) -> Result:
+    """What is logged of an object that was deleted. What was made of it stays where it is, to be traced by this."""
+    assert change.before is not None and change.removal is not None
+    old = {key: value for key, value in change.before.items() if not key.endswith("_operations")}
+    entry = operation(
+        dag_id=run.dag_id,
+        operation_instance=run.run_id,
+        execution_date=run.execution_date,
+        pipeline=REMOVAL,
+        message="the object was deleted in Swift; what was made of it stays",
+        etag=old.get("etag"),
+        user=change.removal.user,
+    )
+    history = history_entry(
+        document=old,
+        process_type=old["data_processing"],
+        task_type=REMOVAL,
+        new_data={"status": DELETED, "operation": entry},
+        old_data=old,
+    )
+    return old["swift_object_id"], True, entry, history
 
 
 def _result(store: str, work: _Work, run: RunInfo) -> Result:
@@ -254,7 +475,7 @@ def _result(store: str, work: _Work, run: RunInfo) -> Result:
         "message": work.failure or f"{work.records} points to InfluxDB",
         "records": work.records if ok else 0,
         "seconds": round(work.seconds, 3),
-        "etag": work.event.etag,
+        "etag": work.document.get("etag"),
     }
     if ok and errors.count:
         details["message"] += f"; {errors.count} rows left out"
