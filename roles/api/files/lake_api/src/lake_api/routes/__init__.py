@@ -46,7 +46,7 @@ class Document(BaseModel):
     size: int = Field(description="Bytes.")
     etag: str | None = Field(description="MD5 of the content.")
     status: str = Field(
-        description="`pending` until the object is known to be in Swift, then `stored`; `deleted` or `lost`: it is gone."
+        description="`pending` until the object is known to be in Swift, then `stored`; `deleted`, `lost`: it is gone."
     )
     successful_operations: list[Operation]
     failed_operations: list[Operation]
