@@ -52,6 +52,7 @@ USERS = [
     User("2", "test2", "member"),
     User("3", "test", NAME),  # of the first one's project, with a role that Swift gives nothing for
     User("4", "test4", "member", NAME),  # in a domain that is not the default one
+    User("5", "test5", NAME),  # nobody in the first one's project
     User("6", "test6", "ResellerAdmin"),
 ]
 
@@ -206,6 +207,7 @@ def main() -> int:
             **{key: value for key, value in os.environ.items() if not key.startswith("OS_")},
             "SWIFT_TEST_CONFIG_FILE": str(configuration),
             "SWIFT_TEST_IN_PROCESS": "0",
+            "AWS_CA_BUNDLE": rc["OS_CACERT"],
             "REQUESTS_CA_BUNDLE": rc["OS_CACERT"],
             "SSL_CERT_FILE": rc["OS_CACERT"],
         }
