@@ -16,6 +16,7 @@ def config(folders):
     path = folders / "relay.conf"
     path.write_text(
         f"[relay]\noutbox = {folders}/outbox\nstate = {folders}/state\ndead_letter = {folders}/dead\n"
+        f"delivered = {folders}/delivered\n"
         "max_events = 10\nquiet = 0.1\n"
         "[airflow]\nurls = https://a:8081 https://b:8081\nusername = relay\npassword = s%cret\nca_file = /ca.crt\n"
     )

@@ -68,7 +68,9 @@ def put(folders, make_event):
 def make_relay(folders, airflow):
     def make(**changes):
         values = {"quiet": 0.01, "linger": 0.05, "backoff": 0.001, "max_backoff": 0.005, "runs_per_second": 1000.0}
-        settings = Settings(folders / "outbox", folders / "state", folders / "dead", **{**values, **changes})
+        settings = Settings(
+            folders / "outbox", folders / "state", folders / "dead", folders / "delivered", **{**values, **changes}
+        )
         return Relay(settings, airflow)
 
     return make
