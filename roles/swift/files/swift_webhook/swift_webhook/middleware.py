@@ -260,7 +260,7 @@ class WebhookMiddleware:
         response = make_pre_authed_request(
             req.environ,
             method="HEAD",
-            path=path,
+            path=f"{path}?",  # without the request's query
             headers={"X-Newest": "true"} if newest else {},
             swift_source=_SOURCE,
             agent="%(orig)s webhook",
