@@ -257,12 +257,13 @@ class Relay:
         """
         looked = time.time()
         most = _READ_AHEAD * self.settings.max_events
-        count, newest = sum(map(len, self._waiting.values())), 0.0
-        self._partly = set()
+        count = sum(map(len, self._waiting.values()))
+        newest = max((event_time(queue[-1][0]) for queue in self._waiting.values() if queue), default=0.0)
         for name in outbox.segments(self.settings.outbox):
             if count >= most and outbox.created(name) > newest:
-                break  # made after all that is in memory happened
+                break  # it was made after all that is in memory happened
             queue = self._waiting.setdefault(name, deque())
+            self._partly.discard(name)
             while len(queue) <= self.settings.max_events and (count < most or not queue):
                 offset = self._read.get(name, 0)
                 chunk = outbox.read_segment(self.settings.outbox / name, offset, max_bytes=_READ_BYTES)
@@ -354,6 +355,7 @@ class Relay:
         self._expired = None  # there may be more than is to be kept
         outbox.sync_directory(self.settings.outbox)  # before its position is forgotten: it must not come back
         there = set(outbox.segments(self.settings.outbox))
+        self._partly &= there
         for known in (self.state.positions, self._read, self._waiting):
             for name in set(known) - there:
                 del known[name]
