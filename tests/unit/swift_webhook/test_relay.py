@@ -385,6 +385,36 @@ def test_order_of_an_object_across_segments(make_relay, airflow, folders, make_e
         assert [number for number in numbers if number % 7 == name] == list(range(name, 3000, 7))
 
 
+@pytest.mark.parametrize("look", ["collect", "compose"])
+def test_order_of_an_object_that_changes_while_the_outbox_is_read(make_relay, put, airflow, folders, monkeypatch, look):
+    """Put through a worker whose segment has just been read to its end, deleted through one that is read next."""
+    other = SegmentWriter(folders / "outbox")
+    put(1)
+    put(2, writer=other)
+    first = folders / "outbox" / segments(folders / "outbox")[0]
+    real = outbox.read_segment
+
+    def read_segment(path, offset, **options):
+        chunk = real(path, offset, **options)
+        if armed and path == first and chunk.end == offset:
+            armed.clear()
+            put(3, object_name="o")
+            put(4, object_name="o", type="delete", writer=other)
+        return chunk
+
+    armed = {"collect"} & {look}
+    monkeypatch.setattr(outbox, "read_segment", read_segment)
+    relay = make_relay(max_events=3, quiet=0.0)
+    assert relay.collect()
+    armed |= {"compose"} & {look}
+    relay.compose()
+    relay.deliver()
+    while len(airflow.delivered) < 4:
+        step(relay)
+    events = [event for conf in airflow.runs.values() for event in conf["events"] if event["swift_id"] == "o"]
+    assert [event["type"] for event in events] == ["put", "delete"]
+
+
 def test_put_and_delete_of_an_object_by_two_workers_keep_their_order(make_relay, put, airflow, folders):
     other = SegmentWriter(folders / "outbox")
     put(2, object_name="o", type="delete")
@@ -392,7 +422,11 @@ def test_put_and_delete_of_an_object_by_two_workers_keep_their_order(make_relay,
     put(3, object_name="o", writer=other)
     step(make_relay())
     (conf,) = airflow.runs.values()
-    assert [(event["type"], event["id"][-1]) for event in conf["events"]] == [("put", "1"), ("delete", "2"), ("put", "3")]
+    assert [(event["type"], event["id"][-1]) for event in conf["events"]] == [
+        ("put", "1"),
+        ("delete", "2"),
+        ("put", "3"),
+    ]
 
 
 def test_delivered_segments_are_kept_for_a_while(make_relay, put, folders, monkeypatch):

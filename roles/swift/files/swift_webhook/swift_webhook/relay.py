@@ -258,7 +258,7 @@ class Relay:
         looked = time.time()
         most = _READ_AHEAD * self.settings.max_events
         count = sum(map(len, self._waiting.values()))
-        newest = max((event_time(queue[-1][0]) for queue in self._waiting.values() if queue), default=0.0)
+        newest = self._newest()
         for name in outbox.segments(self.settings.outbox):
             if count >= most and outbox.created(name) > newest:
                 break  # it was made after all that is in memory happened
@@ -287,11 +287,17 @@ class Relay:
         return count
 
     def compose(self) -> None:
-        """Make a batch of the oldest events, durably. Errors: OSError."""
+        """Make a batch of the oldest events, durably. Errors: OSError.
+
+        A look at the outbox reads one segment after the other, and meanwhile an object may have been put through one
+        worker and deleted through another: what came before the newest event of one look is complete after the next.
+        """
+        newest = self._newest()
+        self.scan()
         after = dict(self.state.positions)
         events: list[Event] = []
         for event, name, end in _merged(self._waiting):
-            if len(events) >= self.settings.max_events:
+            if len(events) >= self.settings.max_events or event_time(event) > newest:
                 break
             events.append(event)
             queue = self._waiting[name]
@@ -430,6 +436,10 @@ class Relay:
             except OSError as error:  # delivering is worth more than what was delivered
                 log.error("%s can't be kept in %s: %s", name, self.settings.delivered, error)
         source.unlink()
+
+    def _newest(self) -> float:
+        """The latest time of an event in memory."""
+        return max((event_time(queue[-1][0]) for queue in self._waiting.values() if queue), default=0.0)
 
     def _mark(self, looked: float) -> None:
         """Say in the outbox up to when everything is delivered: to the oldest event that is known to wait, else to the
