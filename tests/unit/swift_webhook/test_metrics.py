@@ -110,6 +110,7 @@ def test_of_a_relay_while_airflow_is_away_and_back(folders, make_event, monkeypa
     try:
         SegmentWriter(folders / "outbox").append([make_event(1, timestamp=f"{time.time():016.5f}").to_line().encode()])
         until(lambda: relay.error)
+        until(lambda: ask(port)["failing"])
         first = ask(port)
         assert (first["outbox_events"], first["failing"], first["last_success_timestamp_seconds"]) == (1, 1, 0)
         time.sleep(0.2)

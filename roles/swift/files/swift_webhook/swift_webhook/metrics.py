@@ -153,6 +153,7 @@ class _Lines:
 
 class _Server(socketserver.ThreadingMixIn, wsgiref.simple_server.WSGIServer):
     daemon_threads = True
+    request_queue_size = 64
 
 
 class _Handler(wsgiref.simple_server.WSGIRequestHandler):

@@ -201,6 +201,7 @@ class Relay:
             self._inotify.add_watch(self.settings.outbox, flags.MODIFY | flags.MOVED_TO)
             outbox.remove_leftovers(self.settings.outbox)
             self._until = outbox.marked(self.settings.outbox)
+            self._publish()
             with self._metrics():
                 self._systemd.ready()
                 log.info(
