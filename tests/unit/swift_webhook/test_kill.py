@@ -22,7 +22,7 @@ import pytest
 from swift_webhook import outbox
 from swift_webhook.committer import GroupCommitter
 from swift_webhook.outbox import SegmentWriter, read_segment, segments, undelivered
-from swift_webhook.relay import Relay, Settings
+from swift_webhook.relay import Relay, Settings, State
 
 # Forks a process of its own for each line it gets, so that none has to import everything again. It tells the process's
 # number, and its end.
@@ -279,6 +279,7 @@ def test_a_killed_relay_delivers_everything_in_order(folders, nursery, airflow, 
     for writer in writers:
         writer.close()
     until(lambda: {event["id"] for events in server.runs.values() for event in events} == set(put))
+    until(lambda: not State.load(folders / "state" / "state.json").batches)  # the last answer arrived
     assert relay.end(signal.SIGTERM)[1] == 0
     assert segments(folders / "outbox") == []
 
