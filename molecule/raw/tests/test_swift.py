@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+import time
 import uuid
 from dataclasses import dataclass
 
@@ -93,10 +94,36 @@ def container(node, account):
     account.call(node("data1"), "DELETE", name)
 
 
+def status(host) -> dict:
+    """How the webhook of this host stands."""
+    return json.loads(host.check_output("swift-webhook status --json"))
+
+
 def known(host) -> int:
     """Events that this host has, delivered or not."""
-    facts = json.loads(host.check_output("swift-webhook status --json"))
+    facts = status(host)
     return facts["depth"] + facts["delivered"]
+
+
+def metrics(host) -> dict[str, float]:
+    """What the relay of this host tells Prometheus."""
+    lines = host.check_output("curl --silent --fail --max-time 10 http://127.0.0.1:9465/metrics").splitlines()
+    return {name: float(value) for name, value in (line.split() for line in lines if not line.startswith("#"))}
+
+
+def waiting(host, container: str) -> list[tuple[str, str]]:
+    """Events of a container that wait on this host: type and object."""
+    events = map(json.loads, host.check_output("swift-webhook list").splitlines())
+    return [(event["type"], event["swift_id"]) for event in events if f"/{event['swift_container']}" == container]
+
+
+@pytest.fixture
+def paused(node):
+    """A host whose relay sends nothing."""
+    host = node("data2")
+    host.check_output("swift-webhook pause")
+    yield host
+    host.check_output("swift-webhook resume")
 
 
 @pytest.mark.parametrize("name", NODES)
@@ -121,7 +148,8 @@ def test_listeners_are_on_the_storage_network_or_loopback(node, name):
         found.setdefault(int(port), set()).add(address)
     for port in (8080, 6200, 6201, 6202, 873, 11211):
         assert found[port] == {storage}, port
-    assert found[8085] == {"127.0.0.1"}
+    for port in (8085, 9465):
+        assert found[port] == {"127.0.0.1"}, port
 
 
 @pytest.mark.parametrize("name", NODES)
@@ -207,12 +235,13 @@ def test_the_webhook_is_switched_and_shown(node, account, container):
     assert "X-Webhook" in refused.body
 
 
-def test_each_object_is_one_event(node, account, container):
+def test_each_change_of_an_object_is_one_event(node, account, container):
     host = node("data2")
     steps = [
         (1, "PUT", f"{container}/a", [], "x"),
         (0, "PUT", f"{container}/broken", ["Etag: 00000000000000000000000000000000"], "x"),
-        (0, "POST", f"{container}/a", ["X-Object-Meta-Colour: red"], None),
+        (1, "POST", f"{container}/a", ["X-Object-Meta-Colour: red"], None),
+        (0, "POST", f"{container}/none", ["X-Object-Meta-Colour: red"], None),
         (1, "COPY", f"{container}/a", [f"Destination: {container}/b"], None),
         (1, "PUT", f"{container}/c", [f"X-Copy-From: {container}/a"], ""),
         (
@@ -222,14 +251,89 @@ def test_each_object_is_one_event(node, account, container):
             [],
             json.dumps([{"path": f"{container}/a"}, {"path": f"{container}/b"}]),
         ),
+        (1, "DELETE", f"{container}/c", [], None),
         (0, "DELETE", f"{container}/c", [], None),
         (0, "POST", container, ["X-Webhook: off"], None),
         (0, "PUT", f"{container}/d", [], "x"),
+        (0, "DELETE", f"{container}/d", [], None),
     ]
     for expected, method, path, headers, data in steps:
         before = known(host)
         account.call(host, method, path, *headers, data=data)
         assert known(host) - before == expected, (method, path)
+
+
+def test_a_paused_relay_keeps_what_comes_and_says_so(node, account, container, paused):
+    before = status(paused)["delivered"]
+    account.call(paused, "PUT", f"{container}/o", data="x")
+    account.call(paused, "POST", f"{container}/o", "X-Object-Meta-Colour: red")
+    account.call(paused, "DELETE", f"{container}/o")
+    paused.check_output("systemctl restart swift-webhook-relay")
+    assert waiting(paused, container) == [("put", "o"), ("post", "o"), ("delete", "o")]
+    assert status(paused)["paused"]
+    assert status(paused)["delivered"] == before
+    seen = metrics(paused)
+    assert seen["swift_webhook_paused"] == 1
+    assert seen["swift_webhook_outbox_events"] >= 3
+    paused.check_output("swift-webhook resume")
+    assert not status(paused)["paused"]
+    assert metrics(paused)["swift_webhook_paused"] == 0
+
+
+def test_a_versioned_object(node, account, container, paused):
+    assert account.call(paused, "POST", container, "X-Versions-Enabled: true").status == 204
+    versions = []
+    for content in ("old", "newer"):
+        versions.append(account.call(paused, "PUT", f"{container}/o", data=content).headers["x-object-version-id"])
+    old, new = versions
+    assert account.call(paused, "DELETE", f"{container}/o?version-id={new}").status == 204
+    assert account.call(paused, "PUT", f"{container}/o?version-id={old}", data="").status == 201
+    assert account.call(paused, "DELETE", f"{container}/o?version-id={old}").status == 204
+    try:
+        assert waiting(paused, container) == [("put", "o")] * 2 + [("delete", "o"), ("put", "o"), ("delete", "o")]
+    finally:
+        account.call(paused, "POST", container, "X-Versions-Enabled: false")
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_metrics_agree_with_the_status(node, name):
+    facts, seen = status(node(name)), metrics(node(name))
+    assert seen["swift_webhook_events_delivered_total"] >= facts["delivered"]
+    assert seen["swift_webhook_outbox_max_bytes"] > 0
+    assert seen["swift_webhook_oldest_event_age_seconds"] >= 0
+    assert seen["swift_webhook_dead_letters"] == facts["dead_letters"]
+
+
+def test_what_was_delivered_is_replayed_as_a_new_event(node, account, container):
+    host = node("data1")
+    account.call(host, "PUT", f"{container}/o", data="x")
+    ends = time.monotonic() + 60
+    while waiting(host, container):
+        assert time.monotonic() < ends
+        time.sleep(1)
+    chosen = f"swift-webhook replay --container {container[1:]}"
+    host.check_output("swift-webhook pause")
+    try:
+        (first,) = map(json.loads, host.check_output(f"{chosen} --dry-run").splitlines())
+        assert waiting(host, container) == []
+        host.check_output(chosen)
+        (again,) = (
+            event
+            for event in map(json.loads, host.check_output("swift-webhook list").splitlines())
+            if event["swift_container"] == container[1:]
+        )
+    finally:
+        host.check_output("swift-webhook resume")
+    assert again.pop("id") != first.pop("id")
+    assert again == first
+    assert host.run("swift-webhook replay").rc == 2  # which events?
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_folders_of_the_webhook(node, name):
+    folder = "/var/lib/swift-webhook"
+    assert node(name).check_output(f"stat -c '%U %G %a' {folder}/outbox") == "swift swift-webhook 2770"
+    assert node(name).check_output(f"stat -c '%U %G %a' {folder}/delivered") == "swift-webhook swift-webhook 750"
 
 
 def test_an_outbox_that_cannot_be_written_is_told_and_comes_back(node, account, container):
@@ -284,6 +388,8 @@ def test_s3(node, account, container):
         assert curl(host, *s3, "-H", digest(b""), url).body == "by s3"
         assert account.call(host, "GET", f"{container}/s3").body == "by s3"
         assert known(host) - before == 1
+        assert curl(host, *s3, "-H", digest(b""), "-X", "DELETE", url).status == 204
+        assert known(host) - before == 2
     finally:
         curl(host, *header, "-X", "DELETE", f"{KEYSTONE}/users/{account.user}/credentials/OS-EC2/{pair['access']}")
 

@@ -45,7 +45,7 @@ def make_event():
 
 @pytest.fixture
 def folders(tmp_path):
-    """Outbox, state and dead letters of a relay."""
-    for name in ("outbox", "state", "dead"):
+    """Outbox, state, dead letters and delivered segments of a relay."""
+    for name in ("outbox", "state", "dead", "delivered"):
         (tmp_path / name).mkdir()
     return tmp_path

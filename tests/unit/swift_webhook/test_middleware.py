@@ -155,14 +155,15 @@ def test_no_event_where_the_webhook_is_off(call, proxy, recorder, webhook):
     assert not recorder.lines
 
 
-@pytest.mark.parametrize("status", [401, 408, 412, 422, 503])
-def test_no_event_where_the_put_failed(call, proxy, recorder, status):
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
+@pytest.mark.parametrize("status", [307, 401, 404, 408, 412, 422, 503])
+def test_no_event_where_the_request_failed(call, proxy, recorder, method, status):
     proxy.status = status
-    assert call("PUT", "/v1/AUTH_p1/c/o", body=b"x").status_int == status
+    assert call(method, "/v1/AUTH_p1/c/o", body=b"x").status_int == status
     assert not recorder.lines
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_no_event_for_other_requests(call, recorder, method):
     call(method, "/v1/AUTH_p1/c/o")
     assert not recorder.lines
@@ -208,18 +209,29 @@ def test_a_put_into_a_versioned_container_has_its_size(call, proxy, recorder):
     assert recorder.events[0].size == 5
 
 
-def test_a_full_outbox_is_told_before_anything_is_stored(call, proxy, recorder):
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
+def test_a_full_outbox_is_told_before_anything_is_done(call, proxy, recorder, method):
     recorder.fail_check = True
-    response = call("PUT", "/v1/AUTH_p1/c/o", body=b"x")
+    response = call(method, "/v1/AUTH_p1/c/o", body=b"x")
     assert response.status_int == 503
     assert response.headers["Retry-After"]
-    assert "PUT" not in [req.method for req in proxy.seen]
+    assert method not in [req.method for req in proxy.seen]
 
 
-def test_an_outbox_that_fails_at_the_commit_is_told(call, proxy, recorder):
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
+def test_an_outbox_that_fails_at_the_commit_is_told(call, proxy, recorder, method):
     recorder.fail_commit = True
-    assert call("PUT", "/v1/AUTH_p1/c/o", body=b"x").status_int == 503
-    assert "PUT" in [req.method for req in proxy.seen]
+    assert call(method, "/v1/AUTH_p1/c/o", body=b"x").status_int == 503
+    assert method in [req.method for req in proxy.seen]
+
+
+def test_who_changed_an_object_is_in_the_event(call, recorder):
+    for method in ("POST", "DELETE"):
+        call(method, "/v1/AUTH_p1/c/%C3%A9t%C3%A9", USER)
+    assert [(event.type, event.object_name, event.user, event.timestamp) for event in recorder.events] == [
+        ("post", "été", "alice", "1700000000.12345"),
+        ("delete", "été", "alice", "1700000000.12345"),
+    ]
 
 
 @pytest.mark.parametrize(("value", "stored"), [("on", "true"), ("TRUE", "true"), ("1", "true"), ("yes", "true"),

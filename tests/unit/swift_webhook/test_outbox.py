@@ -195,3 +195,59 @@ def test_kill_and_loss_of_power_lose_nothing_that_was_acknowledged(tmp_path, see
     found = [event.object_name for event in undelivered(folder, {})]
     assert acknowledged <= set(found)
     assert all(read_segment(folder / name).complete for name in segments(folder))
+
+
+def age(path: Path, seconds: float) -> None:
+    """Let a segment be as if it had been made and written so many seconds ago."""
+    then = time.time() - seconds
+    path = path.rename(path.with_name(f"{int(then * 1e9):020d}-{path.name.partition('-')[2]}"))
+    os.utime(path, (then, then))
+
+
+def test_events_that_wait_too_long_refuse_more(tmp_path, make_event):
+    SegmentWriter(tmp_path).append([line(make_event(1))])
+    age(tmp_path / segments(tmp_path)[0], 120)
+    writer = SegmentWriter(tmp_path, max_age=60)
+    with pytest.raises(OutboxUnavailable, match="since 120 s, 60 s are allowed"):
+        writer.append([line(make_event(2))])
+    with pytest.raises(OutboxUnavailable):
+        writer.append([])  # a trial fails too
+    outbox.mark(tmp_path, time.time())  # the relay delivered it
+    writer.append([line(make_event(2))])
+    assert len(list(undelivered(tmp_path, {}))) == 2
+
+
+def test_no_limit_of_age_lets_events_wait(tmp_path, make_event):
+    SegmentWriter(tmp_path).append([line(make_event(1))])
+    age(tmp_path / segments(tmp_path)[0], 10**6)
+    SegmentWriter(tmp_path).append([line(make_event(2))])
+
+
+def test_a_segment_that_is_long_open_is_not_old(tmp_path, make_event):
+    """Its first events are delivered, the last one has just come."""
+    writer = SegmentWriter(tmp_path, max_age=60)
+    writer.append([line(make_event(1))])
+    (name,) = segments(tmp_path)
+    old = tmp_path / f"{int((time.time() - 3600) * 1e9):020d}-{name.partition('-')[2]}"
+    (tmp_path / name).rename(old)
+    outbox.mark(tmp_path, time.time() - 5)
+    writer.append([line(make_event(2))])
+    size, since = outbox.usage(tmp_path)
+    assert size == old.stat().st_size
+    assert time.time() - since == pytest.approx(5, abs=1)
+
+
+def test_an_empty_outbox_has_no_age(tmp_path):
+    assert outbox.usage(tmp_path) == (0, None)
+    SegmentWriter(tmp_path).append([])  # a trial makes a segment, but no event
+    assert outbox.usage(tmp_path) == (0, None)
+
+
+def test_the_look_at_age_and_size_is_taken_once_a_second(tmp_path, make_event, monkeypatch):
+    looks = []
+    real = outbox.usage
+    monkeypatch.setattr(outbox, "usage", lambda folder: looks.append(folder) or real(folder))
+    writer = SegmentWriter(tmp_path, max_age=60)
+    for number in range(200):
+        writer.append([line(make_event(number))])
+    assert len(looks) <= 3

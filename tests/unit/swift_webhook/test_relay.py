@@ -9,6 +9,7 @@ import time
 import pytest
 from neocampus_lake.errors import StoreError
 from neocampus_lake.events import run_id
+from swift_webhook import outbox
 from swift_webhook import relay as relay_module
 from swift_webhook.airflow import Refused
 from swift_webhook.outbox import SegmentWriter, segments
@@ -68,7 +69,9 @@ def put(folders, make_event):
 def make_relay(folders, airflow):
     def make(**changes):
         values = {"quiet": 0.01, "linger": 0.05, "backoff": 0.001, "max_backoff": 0.005, "runs_per_second": 1000.0}
-        settings = Settings(folders / "outbox", folders / "state", folders / "dead", **{**values, **changes})
+        settings = Settings(
+            folders / "outbox", folders / "state", folders / "dead", folders / "delivered", **{**values, **changes}
+        )
         return Relay(settings, airflow)
 
     return make
@@ -360,3 +363,197 @@ def test_state_survives_and_unknown_content_does_not_stop_the_relay(tmp_path):
     assert State.load(path) == state
     path.write_text('{"other": 1}')
     assert State.load(path) == State()
+
+
+def test_order_of_an_object_across_segments(make_relay, airflow, folders, make_event, monkeypatch):
+    """Ten workers of the proxy, each with a segment of its own, and far more than is held in memory."""
+    monkeypatch.setattr(relay_module, "_READ_BYTES", 2000)
+    writers = [SegmentWriter(folders / "outbox") for _ in range(10)]
+    lines: list[list[bytes]] = [[] for _ in writers]
+    start = time.time()
+    for number in range(3000):
+        event = make_event(number, object_name=str(number % 7), etag=str(number), timestamp=f"{start + number:016.5f}")
+        lines[number * 31 % 10 if number < 1500 else number * 7 % 9].append(event.to_line().encode())
+    for writer, group in zip(writers, lines, strict=True):
+        writer.append(group)
+    relay = make_relay(max_events=20, linger=0.0)
+    while relay.scan():
+        step(relay)
+    numbers = [int(event["etag"]) for conf in airflow.runs.values() for event in conf["events"]]
+    assert len(numbers) == 3000
+    for name in range(7):
+        assert [number for number in numbers if number % 7 == name] == list(range(name, 3000, 7))
+
+
+@pytest.mark.parametrize("look", ["collect", "compose"])
+def test_order_of_an_object_that_changes_while_the_outbox_is_read(make_relay, put, airflow, folders, monkeypatch, look):
+    """Put through a worker whose segment has just been read to its end, deleted through one that is read next."""
+    other = SegmentWriter(folders / "outbox")
+    put(1)
+    put(2, writer=other)
+    first = folders / "outbox" / segments(folders / "outbox")[0]
+    real = outbox.read_segment
+
+    def read_segment(path, offset, **options):
+        chunk = real(path, offset, **options)
+        if armed and path == first and chunk.end == offset:
+            armed.clear()
+            put(3, object_name="o")
+            put(4, object_name="o", type="delete", writer=other)
+        return chunk
+
+    armed = {"collect"} & {look}
+    monkeypatch.setattr(outbox, "read_segment", read_segment)
+    relay = make_relay(max_events=3, quiet=0.0)
+    assert relay.collect()
+    armed |= {"compose"} & {look}
+    relay.compose()
+    relay.deliver()
+    while len(airflow.delivered) < 4:
+        step(relay)
+    events = [event for conf in airflow.runs.values() for event in conf["events"] if event["swift_id"] == "o"]
+    assert [event["type"] for event in events] == ["put", "delete"]
+
+
+def test_put_and_delete_of_an_object_by_two_workers_keep_their_order(make_relay, put, airflow, folders):
+    other = SegmentWriter(folders / "outbox")
+    put(2, object_name="o", type="delete")
+    put(1, object_name="o", writer=other)
+    put(3, object_name="o", writer=other)
+    step(make_relay())
+    (conf,) = airflow.runs.values()
+    assert [(event["type"], event["id"][-1]) for event in conf["events"]] == [
+        ("put", "1"),
+        ("delete", "2"),
+        ("put", "3"),
+    ]
+
+
+def test_delivered_segments_are_kept_for_a_while(make_relay, put, folders, monkeypatch):
+    relay = make_relay(keep_hours=24.0)
+    put(1)
+    put.writer.close()
+    step(relay)
+    (name,) = segments(folders / "delivered")
+    relay.expire()
+    assert segments(folders / "delivered") == [name]
+    now = time.time()
+    monkeypatch.setattr(relay_module.time, "time", lambda: now + 25 * 3600)
+    relay.expire()  # not looked at again so soon
+    assert segments(folders / "delivered") == [name]
+    make_relay(keep_hours=24.0).expire()
+    assert segments(folders / "delivered") == []
+
+
+def test_delivered_segments_are_bounded_by_size(make_relay, put, folders):
+    for number in range(4):
+        put(number)
+        put.writer.close()
+    length = (folders / "outbox" / segments(folders / "outbox")[0]).stat().st_size
+    relay = make_relay(keep_bytes=2 * length + 10)
+    step(relay)
+    names = segments(folders / "delivered")
+    assert len(names) == 4
+    relay.expire()
+    assert segments(folders / "delivered") == names[2:]  # the oldest went
+
+
+@pytest.mark.parametrize("nothing", [{"keep_hours": 0.0}, {"keep_bytes": 0}])
+def test_nothing_is_kept_where_nothing_is_to_be(make_relay, put, folders, nothing):
+    put(1)
+    put.writer.close()
+    step(make_relay(**nothing))
+    assert segments(folders / "outbox") == segments(folders / "delivered") == []
+
+
+def test_delivering_goes_on_where_segments_cannot_be_kept(make_relay, put, folders, airflow):
+    (folders / "delivered").rmdir()
+    put(1)
+    put.writer.close()
+    step(make_relay())
+    assert airflow.delivered == ["1"]
+    assert segments(folders / "outbox") == []
+
+
+def test_the_mark_says_up_to_when_everything_is_delivered(make_relay, put, airflow, folders):
+    relay = make_relay()
+    relay.scan()
+    empty = outbox.marked(folders / "outbox")
+    assert time.time() - empty < 5
+    put(1)  # with a time of long ago: a long upload, or a replay
+    relay.scan()
+    assert outbox.marked(folders / "outbox") == pytest.approx(empty)
+    put(2, timestamp=f"{time.time() + 60:016.5f}")
+    step(relay)
+    assert outbox.marked(folders / "outbox") >= empty
+    airflow.answers = [Killed()]
+    put(3, timestamp=f"{time.time():016.5f}")
+    with pytest.raises(Killed):
+        step(relay)
+    time.sleep(0.02)
+    relay.scan()
+    assert outbox.usage(folders / "outbox")[1] == pytest.approx(outbox.marked(folders / "outbox"))
+
+
+def run_until(relay, condition, seconds=5.0):
+    """Run the service in a thread until the condition holds; returns whether it did."""
+    thread = threading.Thread(target=relay.run)
+    thread.start()
+    ends = time.monotonic() + seconds
+    try:
+        while not condition() and time.monotonic() < ends:
+            time.sleep(0.01)
+        return condition()
+    finally:
+        relay.stop()
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_a_paused_relay_sends_nothing_and_says_so(make_relay, put, airflow, folders, monkeypatch):
+    monkeypatch.setattr(relay_module, "_PAUSE_SECONDS", 0.02)
+    pause = folders / "state" / "paused"
+    pause.touch()
+    put(1)
+    relay = make_relay()
+    assert not run_until(relay, lambda: airflow.calls, seconds=0.3)
+    assert relay.numbers().paused
+    relay = make_relay()  # a restart does not end it
+    assert not run_until(relay, lambda: airflow.calls, seconds=0.1)
+    put(2)  # events are still taken
+    pause.unlink()
+    assert run_until(make_relay(), lambda: len(airflow.delivered) == 2)
+
+
+def test_a_pause_holds_while_airflow_is_away_and_while_the_relay_waits(make_relay, put, airflow, folders, monkeypatch):
+    monkeypatch.setattr(relay_module, "_PAUSE_SECONDS", 0.02)
+    pause = folders / "state" / "paused"
+    airflow.answers = [StoreError("away")] * 10**6
+    put(1)
+    relay = make_relay(backoff=0.001, max_backoff=0.002)
+    thread = threading.Thread(target=relay.run)
+    thread.start()
+    try:
+        while len(airflow.calls) < 3:
+            time.sleep(0.005)
+        pause.touch()
+        time.sleep(0.1)
+        calls = len(airflow.calls)
+        time.sleep(0.1)
+        assert len(airflow.calls) == calls
+        airflow.answers = []
+        pause.unlink()
+        while not airflow.delivered:
+            time.sleep(0.005)
+        time.sleep(0.05)  # idle by now
+        pause.touch()
+        put(2)
+        time.sleep(0.2)
+        assert airflow.delivered == ["1"]
+        pause.unlink()
+        while len(airflow.delivered) < 2:
+            time.sleep(0.005)
+    finally:
+        relay.stop()
+        thread.join(5)
+    assert len({run for run in airflow.calls}) == 2

@@ -1,17 +1,19 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The webhook: a filter of Swift's proxy that commits an event for every object put into a container whose webhook
-is on.
+"""The webhook: a filter of Swift's proxy that commits an event for every object that appears, changes or goes in a
+container whose webhook is on.
 
 It stands after keystoneauth (it needs to know who asks), and after copy, bulk and slo: whatever the client did (PUT,
-COPY, manifest of a large object, an archive that is extracted, a form, S3), it arrives here as one PUT per object,
-with its final name, type and size, and with a plain status, even where the client gets a heartbeat.
+COPY, manifest of a large object, an archive that is extracted, a list to be deleted, a form, S3), it arrives here as
+one PUT, POST or DELETE per object, with its final name, type and size, and with a plain status, even where the client
+gets a heartbeat. It stands before versioned_writes: what that keeps as old versions is no object of the container.
+docs/events.md says what makes which event.
 
 An owner of the account switches a container's webhook with `X-Webhook: on` or `off` on PUT or POST of the container,
 and sees it on GET and HEAD. It is kept as system metadata of the container, which clients can't reach.
 
-An event is durable before the client gets its 201. Where the outbox can't take it, the client gets 503: before the
-object is stored when that is known by then, else after it (the same PUT again is then the way).
+An event is durable before the client gets its success. Where the outbox can't take it, the client gets 503: before
+anything is done when that is known by then, else after it (the same request again is then the way).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import mimetypes
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from neocampus_lake.events import Event
@@ -46,7 +49,24 @@ _SYSMETA = "webhook"
 _SYSMETA_HEADER = get_sys_meta_prefix("container") + _SYSMETA
 _RESERVED = get_reserved_name()
 _SOURCE = "WH"
+_UNKNOWN_TYPE = "application/octet-stream"
 _FALSE_VALUES = {"false", "0", "no", "off", "f", "n"}
+
+
+@dataclass
+class _Change:
+    """What happened to an object: `type`, `content_type`, `size`, `etag` as in Event; `timestamp` where it is not that
+    of the request."""
+
+    type: str
+    content_type: str = ""
+    size: int = 0
+    etag: str = ""
+    timestamp: str = ""
+
+
+_Told = Callable[[WSGIContext], _Change | None]
+"""Says from the response to a successful request what it did to the object."""
 
 
 class WebhookMiddleware:
@@ -67,8 +87,8 @@ class WebhookMiddleware:
         if not container or container.startswith(_RESERVED):
             return self.app(env, start_response)
         if name:
-            if req.method == "PUT":
-                return self._put_object(req, account, container, name, start_response)
+            if req.method in ("PUT", "POST", "DELETE"):
+                return self._change_object(req, account, container, name, start_response)
         elif req.method in ("PUT", "POST") and HEADER in req.headers:
             refusal = self._switch(req)
             if refusal:
@@ -107,89 +127,155 @@ class WebhookMiddleware:
         start_response(context._response_status, headers, context._response_exc_info)
         return body
 
-    def _put_object(
+    def _change_object(
         self, req: Request, account: str, container: str, name: str, start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        env = req.environ
+        env, method = req.environ, req.method
         info = get_container_info(env, self.app, swift_source=_SOURCE)
         if not config_true_value(info["sysmeta"].get(_SYSMETA)):
             return self.app(env, start_response)
         try:
             self.committer.check()
         except OutboxUnavailable as error:
-            self.logger.error("PUT refused, nothing stored: %s", error)
+            self.logger.error("%s refused, nothing done: %s", method, error)
             return self._unavailable(req)(env, start_response)
-        # Noted now: versioned_writes and symlink change the request. First: its content is that of another object.
-        elsewhere = "X-Symlink-Target" in req.headers or "version-id" in req.params
-        size = req.content_length or 0
-        counted = None
-        if req.content_length is None:  # chunked: its size is known at its end
-            counted = env["wsgi.input"] = InputProxy(env["wsgi.input"])
+        if method == "PUT":
+            told = self._put(req)
+        elif method == "POST":
+            told = self._post(req)
+        else:
+            told = self._delete(req, info)
         context = WSGIContext(self.app)
         body = context._app_call(env)
-        if is_success(context._get_status_int()):
-            if elsewhere:
-                size, content_type = self._stored(req)
-            else:
-                size = counted.bytes_received if counted else size
-                content_type = env.get("CONTENT_TYPE") or ""
-            event = self._event(req, context, (account, container, name), size, content_type)
+        change = told(context) if is_success(context._get_status_int()) else None
+        if change:
+            event = self._event(req, (account, container, name), change)
             try:
                 self.committer.commit(event.to_line().encode("ascii"))
             except OutboxUnavailable as error:
-                self.logger.error("PUT stored, its event not, so the client is told to repeat it: %s", error)
+                self.logger.error("%s done, its event not recorded, the client is told to repeat it: %s", method, error)
                 close_if_possible(body)
                 return self._unavailable(req)(env, start_response)
         start_response(context._response_status, context._response_headers, context._response_exc_info)
         return body
 
+    def _put(self, req: Request) -> _Told:
+        # Noted now: versioned_writes and symlink change the request. First: its content is that of another object.
+        env, path = req.environ, req.path
+        elsewhere = "X-Symlink-Target" in req.headers or "version-id" in req.params
+        size = req.content_length or 0
+        counted = None
+        if req.content_length is None:  # chunked: its size is known at its end
+            counted = env["wsgi.input"] = InputProxy(env["wsgi.input"])
+
+        def told(context: WSGIContext) -> _Change:
+            change = _Change("put", etag=_etag(context._response_header_value("Etag")))
+            if elsewhere:
+                stored = self._look(req, path)
+                if stored.is_success:
+                    change.size, change.content_type = _stored_size(stored), stored.headers.get("Content-Type") or ""
+            else:
+                # Now: what is right of here fills in the type.
+                change.size = counted.bytes_received if counted else size
+                change.content_type = env.get("CONTENT_TYPE") or ""
+            if config_true_value(req.headers.get("X-Static-Large-Object")):
+                # slo wrote its manifest; the object is what that stands for.
+                change.size = int(req.headers.get("X-Object-Sysmeta-Slo-Size") or change.size)
+                change.etag = req.headers.get("X-Object-Sysmeta-Slo-Etag") or change.etag
+            change.content_type = change.content_type or mimetypes.guess_type(path)[0] or _UNKNOWN_TYPE
+            return change
+
+        return told
+
+    def _post(self, req: Request) -> _Told:
+        given = req.headers.get("Content-Type") or ""
+
+        def told(context: WSGIContext) -> _Change:
+            # The object servers tell the type; size and etag have not changed, and would cost a request.
+            return _Change("post", content_type=context._response_header_value("X-Backend-Content-Type") or given)
+
+        return told
+
+    def _delete(self, req: Request, info: dict[str, Any]) -> _Told:
+        path = req.path  # versioned_writes changes it
+        versions = info["sysmeta"].get("versions-location") or info.get("versions")
+        pops = versions and info["sysmeta"].get("versions-mode", "stack") == "stack"
+
+        def told(context: WSGIContext) -> _Change | None:
+            current = context._response_header_value("X-Object-Current-Version-Id")
+            if current is None and not pops:
+                return _Change("delete")
+            if current not in (None, "null"):
+                return None  # an old version went, the object is the same
+            # An old version may have come back in its place. Or a version went while the object is the same, being
+            # without version, or while there was none. Only looking tells.
+            stored = self._look(req, path, newest=True)
+            if stored.status_int == 404:
+                return _Change("delete")
+            if stored.is_success and current:
+                return None
+            if not stored.is_success:  # the workflow is going to look itself
+                return _Change("put", content_type=_UNKNOWN_TYPE)
+            return _Change(
+                "put",
+                content_type=stored.headers.get("Content-Type") or _UNKNOWN_TYPE,
+                size=_stored_size(stored),
+                etag=_etag(stored.headers.get("Etag")),
+                timestamp=stored.headers.get("X-Timestamp") or "",
+            )
+
+        return told
+
     def _unavailable(self, req: Request) -> Response:
         return HTTPServiceUnavailable(
             request=req,
             headers={"Retry-After": "10"},
-            body="The event of this object cannot be recorded now; put the object again later.",
+            body="The event of this request cannot be recorded now; send it again later.",
         )
 
-    def _event(
-        self, req: Request, context: WSGIContext, path: tuple[str, str, str], size: int, content_type: str
-    ) -> Event:
-        """What happened. Read after the request went through: what is right of here fills in type, time and etag."""
-        env = req.environ
+    def _event(self, req: Request, path: tuple[str, str, str], change: _Change) -> Event:
+        """The event of a change. Made after the request went through: then it has its time."""
         headers = req.headers
-        content_type, _swift_bytes = extract_swift_bytes(content_type)
-        etag = (context._response_header_value("Etag") or "").strip('"')
-        if config_true_value(headers.get("X-Static-Large-Object")):
-            # slo wrote its manifest; the object is what that stands for.
-            size = int(headers.get("X-Object-Sysmeta-Slo-Size") or size)
-            etag = headers.get("X-Object-Sysmeta-Slo-Etag") or etag
+        content_type, _swift_bytes = extract_swift_bytes(change.content_type)
         confirmed = headers.get("X-Identity-Status") == "Confirmed"
         account, container, name = map(_plain, path)
         return Event(
             id=uuid.uuid4().hex,
-            type="put",
+            type=change.type,
             account=account,
             project_id=account.removeprefix(self.account_prefix),
             container=container,
             object_name=name,
             user=_plain(headers.get("X-User-Name") or "") if confirmed else "",
             user_id=_plain(headers.get("X-User-Id") or "") if confirmed else "",
-            content_type=_plain(content_type) or mimetypes.guess_type(name)[0] or "application/octet-stream",
-            size=size,
-            etag=etag,
-            timestamp=headers.get("X-Timestamp") or f"{time.time():016.05f}",
-            transaction_id=env.get("swift.trans_id") or "",
+            content_type=_plain(content_type),
+            size=change.size,
+            etag=change.etag,
+            timestamp=change.timestamp or headers.get("X-Timestamp") or f"{time.time():016.05f}",
+            transaction_id=req.environ.get("swift.trans_id") or "",
         )
 
-    def _stored(self, req: Request) -> tuple[int, str]:
-        """Size and type of what a GET would give; 0 and nothing where that can't be had now."""
+    def _look(self, req: Request, path: str, *, newest: bool = False) -> Response:
+        """The answer to a HEAD of a path, whoever may see it. newest: ask all replicas."""
         response = make_pre_authed_request(
-            req.environ, method="HEAD", path=req.path, swift_source=_SOURCE, agent="%(orig)s webhook"
+            req.environ,
+            method="HEAD",
+            path=f"{path}?",  # without the request's query
+            headers={"X-Newest": "true"} if newest else {},
+            swift_source=_SOURCE,
+            agent="%(orig)s webhook",
         ).get_response(self.app)
         close_if_possible(response.app_iter)
-        if not response.is_success:
-            return 0, ""
-        size = response.headers.get("X-Object-Sysmeta-Slo-Size") or response.content_length or 0
-        return int(size), response.headers.get("Content-Type") or ""
+        return response
+
+
+def _stored_size(response: Response) -> int:
+    """Bytes of the object that a HEAD found."""
+    return int(response.headers.get("X-Object-Sysmeta-Slo-Size") or response.content_length or 0)
+
+
+def _etag(value: str | None) -> str:
+    return (value or "").strip('"')
 
 
 def _plain(text: str) -> str:
@@ -204,16 +290,19 @@ def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[
     """For paste.deploy.
 
     outbox: folder of the segments (/var/lib/swift-webhook/outbox); it must exist and be writable for the proxy.
-    segment_bytes (8 MiB), max_bytes (1 GiB): when a segment ends; above which size of the outbox puts are refused.
-    commit_timeout: seconds (10) after which a put is told that its event could not be recorded.
+    segment_bytes (8 MiB): when a segment ends.
+    max_bytes (1 GiB), max_age (0: none): size of the outbox, and seconds that its oldest event waits, above which
+    changes of objects are refused.
+    commit_timeout: seconds (10) after which a client is told that its event could not be recorded.
     reseller_prefix: as keystoneauth has it (AUTH).
     """
     conf = {**global_conf, **local_conf}
     directory = conf.get("outbox", "/var/lib/swift-webhook/outbox")
     segment_bytes = int(conf.get("segment_bytes", 8 << 20))
     max_bytes = int(conf.get("max_bytes", 1 << 30))
+    max_age = float(conf.get("max_age", 0))
     committer = GroupCommitter(
-        lambda: SegmentWriter(directory, segment_bytes=segment_bytes, max_bytes=max_bytes),
+        lambda: SegmentWriter(directory, segment_bytes=segment_bytes, max_bytes=max_bytes, max_age=max_age),
         timeout=float(conf.get("commit_timeout", 10)),
     )
     register_swift_info("swift_webhook", header=HEADER)

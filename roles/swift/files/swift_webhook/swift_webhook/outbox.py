@@ -7,6 +7,10 @@ one event per line (the library's `Event.to_line`: CRC-32 and JSON). The writer 
 segment as long as it may still append: whoever gets a shared lock knows that the segment is complete. A lock ends
 with its process, so a killed writer leaves a complete segment, perhaps with a torn last line, which nobody was told
 about.
+
+The relay says up to when everything is delivered, by the time of modification of the file `.delivered` in that folder:
+a segment that was appended to later has events that wait. So a writer knows how long events wait from the same look at
+the folder that tells it their size, without reading any, and however long its own segment is open.
 """
 
 from __future__ import annotations
@@ -26,7 +30,8 @@ from neocampus_lake.errors import InvalidInput, StoreError
 from neocampus_lake.events import Event
 
 SUFFIX = ".events"
-_SIZE_CHECK_SECONDS = 1.0
+MARK = ".delivered"
+_CHECK_SECONDS = 1.0
 # Bytes that an event may need: a trial without data fails where an event would.
 _ROOM_FOR_ONE = 8192
 
@@ -41,18 +46,26 @@ class SegmentWriter:
     directory: the outbox; it must exist.
     segment_bytes: a segment that is this long is closed, and the next append starts another one.
     max_bytes: above this size of the whole folder, appends are refused.
+    max_age: where events wait for more seconds than this, appends are refused; 0: however long they wait.
     """
 
     def __init__(
-        self, directory: str | os.PathLike[str], *, segment_bytes: int = 8 << 20, max_bytes: int = 1 << 30
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        segment_bytes: int = 8 << 20,
+        max_bytes: int = 1 << 30,
+        max_age: float = 0.0,
     ) -> None:
         self.directory = Path(directory)
         self.segment_bytes = segment_bytes
         self.max_bytes = max_bytes
+        self.max_age = max_age
         self._fd: int | None = None
         self._size = 0
         self._total = 0
-        self._total_checked: float | None = None
+        self._since: float | None = None
+        self._checked: float | None = None
 
     def append(self, lines: Sequence[bytes]) -> None:
         """Write the lines; when it returns, they outlive a crash of the machine. No line, or an empty one, tries
@@ -90,20 +103,24 @@ class SegmentWriter:
     def _check_room(self, more: int) -> None:
         more = max(more, _ROOM_FOR_ONE)
         now = time.monotonic()
-        if (
-            self._total_checked is None
-            or now - self._total_checked >= _SIZE_CHECK_SECONDS
-            or self._total + more > self.max_bytes
-        ):
-            self._total = size(self.directory)
-            self._total_checked = now
-        if self._total + more > self.max_bytes:
+        if self._checked is None or now - self._checked >= _CHECK_SECONDS or self._refusal(more):
+            self._total, self._since = usage(self.directory)
+            self._checked = now
+        refusal = self._refusal(more)
+        if refusal:
             self.close()  # once delivered it can be removed, and makes room
             raise OutboxUnavailable(
-                f"outbox {self.directory}: {self._total} bytes wait for delivery, {self.max_bytes} are allowed; "
-                "is Airflow away?",
+                f"outbox {self.directory}: {refusal}; is Airflow away, or the relay paused?",
                 directory=str(self.directory),
             )
+
+    def _refusal(self, more: int) -> str:
+        """Why there is no room; empty where there is."""
+        if self._total + more > self.max_bytes:
+            return f"{self._total} bytes wait for delivery, {self.max_bytes} are allowed"
+        if self.max_age and self._since is not None and time.time() - self._since > self.max_age:
+            return f"events wait for delivery since {time.time() - self._since:.0f} s, {self.max_age:g} s are allowed"
+        return ""
 
     def _new_segment(self) -> int:
         """Make a segment that is locked before anyone can see it, and whose name outlives a crash."""
@@ -112,6 +129,9 @@ class SegmentWriter:
         fd = os.open(hidden, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         try:
             os.fchmod(fd, 0o640)  # whatever the umask: the relay reads as a member of the group
+            if os.geteuid() == 0:  # an administrator's: as if the proxy had made it
+                folder = os.stat(self.directory)
+                os.fchown(fd, folder.st_uid, folder.st_gid)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.rename(hidden, self.directory / name)
             sync_directory(self.directory)
@@ -184,6 +204,48 @@ def size(directory: str | os.PathLike[str]) -> int:
             with contextlib.suppress(FileNotFoundError):  # delivered and removed meanwhile
                 total += entry.stat(follow_symlinks=False).st_size
     return total
+
+
+def usage(directory: str | os.PathLike[str]) -> tuple[int, float | None]:
+    """Bytes in the outbox, and since when (seconds since the epoch) its oldest event waits at most; None where none
+    does. Errors: OSError."""
+    total, until = 0, 0.0
+    written: list[tuple[float, float]] = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):  # delivered and removed meanwhile
+                stat = entry.stat(follow_symlinks=False)
+                total += stat.st_size
+                if entry.name == MARK:
+                    until = stat.st_mtime
+                elif entry.name.endswith(SUFFIX) and stat.st_size:
+                    written.append((created(entry.name), stat.st_mtime))
+    return total, min((max(until, start) for start, end in written if end > until), default=None)
+
+
+def created(name: str) -> float:
+    """When a segment was made, in seconds since the epoch; 0 where its name does not tell."""
+    start = name.lstrip(".").partition("-")[0]
+    return int(start) / 1e9 if start.isdigit() else 0.0
+
+
+def mark(directory: str | os.PathLike[str], until: float) -> None:
+    """Say that everything that was committed up to this time (seconds since the epoch) is delivered. Not durable: after
+    a crash it says less, until the relay is back. Errors: OSError."""
+    path = Path(directory, MARK)
+    try:
+        os.utime(path, (until, until))
+    except FileNotFoundError:
+        path.touch(0o640)
+        os.utime(path, (until, until))
+
+
+def marked(directory: str | os.PathLike[str]) -> float:
+    """What `mark` said last; 0 where it never did. Errors: OSError."""
+    try:
+        return os.stat(Path(directory, MARK)).st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def undelivered(directory: str | os.PathLike[str], positions: dict[str, int]) -> Iterator[Event]:

@@ -6,8 +6,10 @@ drops an event.
 What makes it safe to kill at any moment:
 - what a batch consists of is durable before it is sent, so it is sent again with the same run id, and Airflow
   answers 409 to the second;
-- how far the outbox is delivered is advanced after that only, and a segment is removed after that;
+- how far the outbox is delivered is advanced after that only, and a segment leaves the outbox after that;
 - without the state file everything in the outbox is sent again: at least once, never less.
+
+Delivered segments are kept for a while, so that their events can be sent again (`swift-webhook replay`).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +35,7 @@ from neocampus_lake.events import Event, batch_id, run_id
 
 from . import outbox
 from .airflow import Refused
+from .metrics import Metrics, Numbers
 from .notify import Systemd
 
 log = logging.getLogger("swift-webhook-relay")
@@ -40,9 +43,13 @@ log = logging.getLogger("swift-webhook-relay")
 STATE_FILE = "state.json"
 STATUS_FILE = "status.json"
 LOCK_FILE = "relay.lock"
+PAUSE_FILE = "paused"
 _READ_BYTES = 256 << 10
 _READ_AHEAD = 8  # batches that are held in memory at most
 _IDLE_SECONDS = 20.0  # longest sleep: the watchdog has to be fed, a missed wake-up has to be caught up with
+_PAUSE_SECONDS = 1.0  # after which the end of a pause is seen
+_EXPIRE_SECONDS = 60.0
+_CLOCK_SECONDS = 1.0  # by which the time of a file may be behind the clock
 
 
 class Starter(Protocol):
@@ -54,10 +61,14 @@ class Starter(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """How the relay batches.
+    """How the relay works.
 
     outbox, state, dead_letter: folders: where events come from, the relay's own, where batches go that Airflow
     refuses.
+    delivered: folder on the file system of the outbox, for segments whose events are all delivered.
+    keep_hours, keep_bytes: how long they are kept there, and how many bytes at most; 0: not at all.
+    max_bytes: of the outbox, as the proxy has it.
+    metrics_port: on loopback; 0: no metrics.
     max_events: of a batch.
     quiet, linger: a batch is closed `quiet` seconds after its last event, `linger` seconds after its first at the
     latest. One object
@@ -71,6 +82,11 @@ class Settings:
     outbox: Path
     state: Path
     dead_letter: Path
+    delivered: Path
+    keep_hours: float = 24.0
+    keep_bytes: int = 256 << 20
+    max_bytes: int = 1 << 30
+    metrics_port: int = 0
     max_events: int = 500
     quiet: float = 0.04
     linger: float = 0.2
@@ -87,7 +103,9 @@ class State:
     positions: bytes of each segment that are delivered.
     batches: events of each batch under way, as payloads; usually one, more where a refused batch was split.
     after: the positions once all of `batches` are delivered.
-    delivered, retried, refused: events, sendings, events set aside, since the state was made.
+    delivered, retried, refused, runs: events, sendings, events set aside, batches that arrived, since the state was
+    made.
+    last_success: when a batch arrived, in seconds since the epoch; 0: never.
     """
 
     positions: dict[str, int] = field(default_factory=dict)
@@ -96,6 +114,8 @@ class State:
     delivered: int = 0
     retried: int = 0
     refused: int = 0
+    runs: int = 0
+    last_success: float = 0.0
 
     @classmethod
     def load(cls, path: Path) -> State:
@@ -155,6 +175,10 @@ class Relay:
         self.state = State.load(self._state_path)
         self._read = dict(self.state.after if self.state.batches else self.state.positions)
         self._waiting: dict[str, deque[tuple[Event, int]]] = {}
+        self._partly: set[str] = set()
+        self._until = 0.0
+        self._numbers = Numbers()
+        self._expired: float | None = None
         self._inotify: INotify | None = None
         self._pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
@@ -165,28 +189,52 @@ class Relay:
         with contextlib.suppress(BlockingIOError):
             os.write(self._pipe[1], b"!")
 
+    @property
+    def paused(self) -> bool:
+        """An administrator wants nothing to be sent."""
+        return (self.settings.state / PAUSE_FILE).exists()
+
     def run(self) -> None:
         """Deliver until `stop` is called. Errors: OSError where the outbox or the state cannot be read or written;
         start again then."""
         with exclusive(self.settings.state / LOCK_FILE), INotify(nonblocking=True) as self._inotify:
             self._inotify.add_watch(self.settings.outbox, flags.MODIFY | flags.MOVED_TO)
             outbox.remove_leftovers(self.settings.outbox)
-            self._systemd.ready()
-            log.info("delivering from %s; %d events are delivered so far", self.settings.outbox, self.state.delivered)
-            self.deliver()
-            while not self.stopping:
-                if self.collect():
-                    self.compose()
+            self._until = outbox.marked(self.settings.outbox)
+            self._publish()
+            with self._metrics():
+                self._systemd.ready()
+                log.info(
+                    "delivering from %s; %d events are delivered so far", self.settings.outbox, self.state.delivered
+                )
+                while not self.stopping:
+                    self.rest()
                     self.deliver()
-                self.clean()
-            self._systemd.stopping()
+                    if self.collect() and not self.paused:
+                        self.compose()
+                        self.deliver()
+                    self.clean()
+                    self.expire()
+                self._systemd.stopping()
+
+    def rest(self) -> None:
+        """Send nothing as long as the pause lasts, or until `stop` is called. Errors: OSError."""
+        if not self.paused:
+            return
+        log.warning("paused: events are kept, and sent after swift-webhook resume")
+        while self.paused and not self.stopping:
+            self.scan()
+            self.expire()
+            self._systemd.alive("paused")
+            self._sleep(_PAUSE_SECONDS, look=False)
+        log.warning("the pause is over")
 
     def collect(self) -> bool:
-        """Wait until a batch is there to be sent. Returns False where there was nothing for a while, or `stop` was
-        called."""
+        """Wait until a batch is there to be sent. Returns False where there was nothing for a while, or nothing is to
+        be sent (`stop`, pause)."""
         count, started = self.scan(), self._clock()
         while not count:
-            if self.stopping or self._clock() - started > _IDLE_SECONDS:
+            if self.stopping or self.paused or self._clock() - started > _IDLE_SECONDS:
                 return False
             self._wait(_IDLE_SECONDS)
             count = self.scan()
@@ -208,10 +256,16 @@ class Relay:
 
         Errors: OSError.
         """
+        looked = time.time()
+        most = _READ_AHEAD * self.settings.max_events
         count = sum(map(len, self._waiting.values()))
+        newest = self._newest()
         for name in outbox.segments(self.settings.outbox):
+            if count >= most and outbox.created(name) > newest:
+                break  # it was made after all that is in memory happened
             queue = self._waiting.setdefault(name, deque())
-            while len(queue) <= self.settings.max_events and count < _READ_AHEAD * self.settings.max_events:
+            self._partly.discard(name)
+            while len(queue) <= self.settings.max_events and (count < most or not queue):
                 offset = self._read.get(name, 0)
                 chunk = outbox.read_segment(self.settings.outbox / name, offset, max_bytes=_READ_BYTES)
                 for line in chunk.damaged:
@@ -226,27 +280,41 @@ class Relay:
                     self.state.positions[name] = chunk.end
                 if chunk.end == offset:
                     break
+            else:
+                self._partly.add(name)
+            if queue:
+                newest = max(newest, event_time(queue[-1][0]))
+        self._mark(looked)
         return count
 
     def compose(self) -> None:
-        """Make a batch of the oldest events, durably. Errors: OSError."""
+        """Make a batch of the oldest events, durably. Errors: OSError.
+
+        A look at the outbox reads one segment after the other, and meanwhile an object may have been put through one
+        worker and deleted through another: what came before the newest event of one look is complete after the next.
+        """
+        newest = self._newest()
+        self.scan()
         after = dict(self.state.positions)
         events: list[Event] = []
         for event, name, end in _merged(self._waiting):
-            if len(events) >= self.settings.max_events:
+            if len(events) >= self.settings.max_events or event_time(event) > newest:
                 break
             events.append(event)
             queue = self._waiting[name]
             queue.popleft()
             after[name] = end if queue else self._read[name]  # damaged lines may follow the last event
+            if not queue and name in self._partly:
+                break  # what follows there may be older than what others have
         self.state.batches = [[event.to_payload() for event in events]]
         self.state.after = after
         self.state.save(self._state_path)
+        self._publish()
 
     def deliver(self) -> None:
-        """Send the batches under way until all have arrived or were set aside, or `stop` was called. Errors:
-        OSError."""
-        while self.state.batches and not self.stopping:
+        """Send the batches under way until all have arrived or were set aside, or nothing more is to be sent (`stop`,
+        pause). Errors: OSError."""
+        while self.state.batches and not self.stopping and not self.paused:
             payloads = self.state.batches[0]
             events = [Event.from_payload(payload) for payload in payloads]
             batch, run = batch_id(events), run_id(events)
@@ -264,11 +332,13 @@ class Relay:
                 self.state.refused += 1
             else:
                 if new is None:
-                    return  # asked to stop: the next start goes on here
+                    return  # it goes on here when it may
                 log.info(
                     "run %s started with %d events%s", run, len(payloads), "" if new else " (it was there already)"
                 )
                 self.state.delivered += len(payloads)
+                self.state.runs += 1
+                self.state.last_success = time.time()
             del self.state.batches[0]
             if not self.state.batches:
                 self.state.positions = self.state.after
@@ -277,7 +347,7 @@ class Relay:
             self.write_status()
 
     def clean(self) -> None:
-        """Remove what is delivered to its end and can't grow any more. Errors: OSError."""
+        """Take out of the outbox what is delivered to its end and can't grow any more. Errors: OSError."""
         removed = False
         for name in outbox.segments(self.settings.outbox):
             position = self.state.positions.get(name, 0)
@@ -285,15 +355,37 @@ class Relay:
                 continue
             chunk = outbox.read_segment(self.settings.outbox / name, position)
             if chunk.complete and chunk.end == position:
-                (self.settings.outbox / name).unlink()
+                self._retire(name)
                 removed = True
         if not removed:
             return
+        self._expired = None  # there may be more than is to be kept
         outbox.sync_directory(self.settings.outbox)  # before its position is forgotten: it must not come back
         there = set(outbox.segments(self.settings.outbox))
+        self._partly &= there
         for known in (self.state.positions, self._read, self._waiting):
             for name in set(known) - there:
                 del known[name]
+
+    def expire(self) -> None:
+        """Remove delivered segments that are too old, or too many, oldest first. Errors: OSError."""
+        now = self._clock()
+        if self._expired is not None and now - self._expired < _EXPIRE_SECONDS:
+            return
+        self._expired = now
+        kept = []
+        for name in outbox.segments(self.settings.delivered):
+            stat = (self.settings.delivered / name).stat()
+            kept.append((stat.st_ctime, name, stat.st_size))  # it was moved here then
+        total = sum(length for _moved, _name, length in kept)
+        for moved, name, length in sorted(kept):
+            if total > self.settings.keep_bytes or time.time() - moved > self.settings.keep_hours * 3600:
+                (self.settings.delivered / name).unlink(missing_ok=True)
+                total -= length
+
+    def numbers(self) -> Numbers:
+        """How it stands, for any thread."""
+        return replace(self._numbers, paused=self.paused)
 
     def write_status(self) -> None:
         """Leave a note for `swift-webhook status`. Not durable: it says what is, not what was."""
@@ -301,11 +393,13 @@ class Relay:
         note = {"error": self.error, "time": time.time(), "in_batches": sum(map(len, self.state.batches))}
         with contextlib.suppress(OSError):
             write_whole(path, json.dumps(note), sync=False, mode=0o644)
+        self._publish()
 
     def _send(self, run: str, conf: dict[str, Any]) -> bool | None:
-        """Start a run, however long it takes. Returns None where `stop` was called before. Errors: Refused."""
+        """Start a run, however long it takes. Returns None where nothing is to be sent any more (`stop`, pause).
+        Errors: Refused."""
         failures = 0
-        while not self.stopping:
+        while not self.stopping and not self.paused:
             self._systemd.alive(self.error or "delivering")
             try:
                 new = self.airflow.start(run, conf)
@@ -333,6 +427,63 @@ class Relay:
         log.critical("SET ASIDE in %s (swift-webhook requeue sends it again): %s", path, letter["reason"])
         write_whole(path, json.dumps(letter, indent=1))
 
+    def _retire(self, name: str) -> None:
+        """Take a segment out of the outbox."""
+        source = self.settings.outbox / name
+        if self.settings.keep_hours > 0 and self.settings.keep_bytes > 0:
+            try:
+                source.rename(self.settings.delivered / name)
+                return
+            except OSError as error:  # delivering is worth more than what was delivered
+                log.error("%s can't be kept in %s: %s", name, self.settings.delivered, error)
+        source.unlink()
+
+    def _newest(self) -> float:
+        """The latest time of an event in memory."""
+        return max((event_time(queue[-1][0]) for queue in self._waiting.values() if queue), default=0.0)
+
+    def _mark(self, looked: float) -> None:
+        """Say in the outbox up to when everything is delivered: to the oldest event that is known to wait, else to the
+        last look.
+
+        It never goes back: an event with an older time (a long upload, a replay) came after that.
+        """
+        times = [event_time(queue[0][0]) for queue in self._waiting.values() if queue]
+        times += [event_time(Event.from_payload(batch[0])) for batch in self.state.batches]
+        self._until = max(self._until, min([looked - _CLOCK_SECONDS, *times]))
+        outbox.mark(self.settings.outbox, self._until)
+        self._publish()
+
+    def _publish(self) -> None:
+        """Say how it stands: other threads see all of it at once, or what was before."""
+        state = self.state
+        self._numbers = Numbers(
+            positions=dict(state.after if state.batches else state.positions),
+            in_batches=sum(map(len, state.batches)),
+            since=self._until,
+            delivered=state.delivered,
+            retried=state.retried,
+            set_aside=state.refused,
+            batches=state.runs,
+            last_success=state.last_success,
+            failing=bool(self.error),
+        )
+
+    @contextlib.contextmanager
+    def _metrics(self) -> Iterator[None]:
+        if not self.settings.metrics_port:
+            yield
+            return
+        metrics = Metrics(self.settings.outbox, self.settings.dead_letter, self.settings.max_bytes, self.numbers)
+        try:
+            metrics.start(self.settings.metrics_port)
+        except OSError as error:  # delivering is worth more
+            log.error("no metrics: port %d of loopback can't be had: %s", self.settings.metrics_port, error)
+        try:
+            yield
+        finally:
+            metrics.stop()
+
     def _wait(self, seconds: float) -> None:
         """Until something happens in the outbox, but no longer than this."""
         self._systemd.alive(self.error or "waiting for events")
@@ -350,17 +501,17 @@ class Relay:
 def _merged(queues: dict[str, deque[tuple[Event, int]]]) -> Iterator[tuple[Event, str, int]]:
     """Events of all segments by their time, each segment in its own order. Whoever takes one also takes it from its
     queue."""
-    heap = [(_time(queue[0][0]), name) for name, queue in queues.items() if queue]
+    heap = [(event_time(queue[0][0]), name) for name, queue in queues.items() if queue]
     heapq.heapify(heap)
     while heap:
         _oldest, name = heapq.heappop(heap)
         event, end = queues[name][0]
         yield event, name, end
         if queues[name]:
-            heapq.heappush(heap, (_time(queues[name][0][0]), name))
+            heapq.heappush(heap, (event_time(queues[name][0][0]), name))
 
 
-def _time(event: Event) -> float:
+def event_time(event: Event) -> float:
     """Seconds since the epoch; Swift's X-Timestamp is a number, `_` and an offset may follow."""
     try:
         return float(event.timestamp.partition("_")[0])
