@@ -415,6 +415,14 @@ def test_order_of_an_object_that_changes_while_the_outbox_is_read(make_relay, pu
     assert [event["type"] for event in events] == ["put", "delete"]
 
 
+def test_events_whose_times_go_back_in_a_segment_are_sent_as_they_came(make_relay, put, airflow):
+    """A long upload has its time from its beginning."""
+    put(200)
+    put(150)
+    step(make_relay())
+    assert airflow.delivered == ["200", "150"]
+
+
 def test_put_and_delete_of_an_object_by_two_workers_keep_their_order(make_relay, put, airflow, folders):
     other = SegmentWriter(folders / "outbox")
     put(2, object_name="o", type="delete")

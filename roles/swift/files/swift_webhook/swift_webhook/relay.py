@@ -274,6 +274,7 @@ class Relay:
                         {"reason": "damaged line in the outbox", "line": line.decode("latin-1")},
                     )
                 queue.extend(chunk.events)
+                newest = max([newest, *(event_time(event) for event, _end in chunk.events)])
                 count += len(chunk.events)
                 self._read[name] = chunk.end
                 if not queue:  # nothing, or nothing but damaged lines, which are dealt with
@@ -282,8 +283,6 @@ class Relay:
                     break
             else:
                 self._partly.add(name)
-            if queue:
-                newest = max(newest, event_time(queue[-1][0]))
         self._mark(looked)
         return count
 
@@ -440,7 +439,7 @@ class Relay:
 
     def _newest(self) -> float:
         """The latest time of an event in memory."""
-        return max((event_time(queue[-1][0]) for queue in self._waiting.values() if queue), default=0.0)
+        return max((event_time(event) for queue in self._waiting.values() for event, _end in queue), default=0.0)
 
     def _mark(self, looked: float) -> None:
         """Say in the outbox up to when everything is delivered: to the oldest event that is known to wait, else to the
