@@ -143,8 +143,8 @@ def test_no_secret_in_units_command_lines_or_environments(node, lake_secrets):
         seen = node(name).check_output(
             "cat /etc/systemd/system/airflow-*; for pid in $(pgrep -u airflow); do"
             # A task may end between the list and the look.
-            " { tr '\\0' '\\n' < /proc/$pid/cmdline; tr '\\0' '\\n' < /proc/$pid/environ; } 2>/dev/null || [ ! -d /proc/$pid ];"
-            " done"
+            " { tr '\\0' '\\n' < /proc/$pid/cmdline; tr '\\0' '\\n' < /proc/$pid/environ; } 2>/dev/null"
+            " || [ ! -d /proc/$pid ]; done"
         )
         assert "AIRFLOW_HOME=" in seen
         assert [key for key, secret in lake_secrets.items() if secret in seen] == []
