@@ -99,3 +99,7 @@ swift-functional: tools ## Run Swift's own functional tests against the running 
 .PHONY: bench
 bench: tools ## Take the figures of the running local lake (docs/figures.md)
 	python tests/bench/figures.py
+
+.PHONY: bench-drain
+bench-drain: tools ## Measure how fast stored objects get into gold once the event path is let go (OBJECTS=10000)
+	python tests/bench/drain.py --objects $(or $(OBJECTS),10000)
