@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class LakeError(Exception):
@@ -71,3 +73,10 @@ class NotFound(LakeError):
 
 class Conflict(LakeError):
     """What is to be made exists already."""
+
+
+def present(value: T | None) -> T:
+    """The value, which by the code's own logic is there. RuntimeError: it is not, and the code is wrong."""
+    if value is None:
+        raise RuntimeError("a value is missing that the steps before have made")
+    return value

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .documents import check_container_name, check_object_id, new_document, utc
-from .errors import Conflict, InvalidName, StoreError
+from .errors import Conflict, InvalidName, StoreError, present
 from .events import Event
 from .ids import ObjectIds
 from .states import DELETED, LOST, PENDING, STORED, Change, follow
@@ -281,10 +281,10 @@ class MetadataStore:
                 same = {key: change.before.get(key) for key in ("_id", "status", *_TIMESTAMPS)}
                 updates.append(UpdateOne(same, {"$set": change.fields}))
         for object_id, change in zip(self.reserve_ids(len(made)) if made else (), made):  # noqa: B905 (3.9)
-            assert change.event is not None
-            document = change.document = {**_plain_client_document(object_id, change.event), **change.fields}
+            event = present(change.event)
+            document = change.document = {**_plain_client_document(object_id, event), **change.fields}
             upsert = {"$setOnInsert": document}
-            updates.append(UpdateOne({"swift_object_name": change.event.object_name}, upsert, upsert=True))
+            updates.append(UpdateOne({"swift_object_name": event.object_name}, upsert, upsert=True))
         return updates
 
     @staticmethod

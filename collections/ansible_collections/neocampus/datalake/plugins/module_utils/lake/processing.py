@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .documents import history_entry, operation
-from .errors import LakeError, NoPipeline, NotFound, ParseError, StoreError
+from .errors import LakeError, NoPipeline, NotFound, ParseError, StoreError, present
 from .events import Event
 from .parsers.report import Options, RowErrors
 from .pipelines import Declaration, Router
@@ -163,7 +163,7 @@ def process_batch(
     logged, and the batch has to be done again.
     """
     report = BatchReport()
-    problem: StoreError | None = None
+    problems: list[StoreError] = []
     for group, store, error in _by_store(events, metadata):
         if store is None:
             for event in group:  # no store can hold it, so there is no document to log it on
@@ -173,9 +173,9 @@ def process_batch(
                     report.ignored += 1
             continue
         batch = _StoreBatch(store, report, metadata, open_object, router, influxdb, run, object_seconds)
-        problem = batch.process(group) or problem
-    if problem:
-        raise problem
+        problems += batch.process(group)
+    if problems:
+        raise problems[0]
     return report
 
 
@@ -256,8 +256,8 @@ class _StoreBatch:
         self._unreadable: list[_Unreadable] = []
         self._unreadable_in_a_row = 0
 
-    def process(self, events: Sequence[Event]) -> StoreError | None:
-        """Does the work, one query and one bulk write of metadata in all; returns why it has to be done again."""
+    def process(self, events: Sequence[Event]) -> list[_Unreadable]:
+        """Does the work, one query and one bulk write of metadata in all; returns why it must be done again."""
         changes = self._metadata.apply_events(self._store, events)
         self._report.ignored += sum(change.ignored for change in changes.values())
         results = [_removal(change, self._run) for change in changes.values() if change.removal]
@@ -284,7 +284,7 @@ class _StoreBatch:
         self._metadata.log(self._store, results)
         if away is not None:
             raise away
-        return self._unreadable[0] if self._unreadable else None
+        return self._unreadable
 
     def _works(self, change: Change) -> Iterator[_Work]:
         """What is to be done about an object: nothing, or one thing."""
@@ -307,9 +307,9 @@ class _StoreBatch:
     def _attempt(self, work: _Work) -> None:
         """Reads an object; its failure is its own, unless a store is away."""
         watch = _Stopwatch(self._object_seconds)
-        assert work.declaration is not None
+        declaration = present(work.declaration)
         try:
-            self._read(work, work.declaration, watch)
+            self._read(work, declaration, watch)
             self._unreadable_in_a_row = 0
         except _Unreadable as error:
             self._unreadable.append(error)
@@ -326,7 +326,7 @@ class _StoreBatch:
         except LakeError as error:
             work.failure = str(error)
         except Exception as error:  # a fault in a pipeline's own code: it fails this object, and says so
-            log.exception("pipeline %s failed on %s/%s", work.declaration.name, self._store, work.event.object_name)
+            log.exception("pipeline %s failed on %s/%s", declaration.name, self._store, work.event.object_name)
             work.failure = f"the pipeline failed: {type(error).__name__}: {error}"
         watch.lap()
         work.seconds = watch.seconds
@@ -445,8 +445,7 @@ def _has_own_word(document: Mapping[str, Any], run: RunInfo) -> bool:
 
 def _removal(change: Change, run: RunInfo) -> Result:
     """What is logged of an object that was deleted. What was made of it stays where it is, to be traced by this."""
-    assert change.before is not None and change.removal is not None
-    old = {key: value for key, value in change.before.items() if not key.endswith("_operations")}
+    old = {key: value for key, value in present(change.before).items() if not key.endswith("_operations")}
     entry = operation(
         dag_id=run.dag_id,
         operation_instance=run.run_id,
@@ -454,7 +453,7 @@ def _removal(change: Change, run: RunInfo) -> Result:
         pipeline=REMOVAL,
         message="the object was deleted in Swift; what was made of it stays",
         etag=old.get("etag"),
-        user=change.removal.user,
+        user=present(change.removal).user,
     )
     history = history_entry(
         document=old,

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 
 from .documents import utc
-from .errors import InvalidInput, StoreError
+from .errors import InvalidInput, StoreError, present
 from .states import DELETED, LOST, PENDING, STORED
 from .times import NS, parse_time
 
@@ -170,12 +170,11 @@ def _is_young(
     pending: timedelta,
 ) -> bool:
     if kind == "pending":
-        assert document is not None
-        return bool(utc(document["creation_date"]) > now - pending)
+        return bool(utc(present(document)["creation_date"]) > now - pending)
     if listed is not None:
         return listed.modified > now - grace
-    assert document is not None
-    return max(utc(document["creation_date"]), utc(document["last_modified"])) > now - grace
+    known = present(document)
+    return max(utc(known["creation_date"]), utc(known["last_modified"])) > now - grace
 
 
 def _name(document: Mapping[str, Any]) -> str:

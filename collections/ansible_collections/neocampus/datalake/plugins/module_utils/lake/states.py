@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .documents import utc
+from .errors import present
 from .events import Event
 
 PENDING, STORED, DELETED, LOST = "pending", "stored", "deleted", "lost"
@@ -128,8 +129,7 @@ def _make(change: Change, event: Event, fields: Mapping[str, Any]) -> None:
 
 
 def _set(change: Change, fields: dict[str, Any], moment: str, *, data: bool) -> None:
-    known = change.document
-    assert known is not None
+    known = present(change.document)
     if fields:
         fields["last_modified"] = utc()
     if moment > (known.get("swift_timestamp") or ""):
