@@ -81,20 +81,20 @@ def process(conf: Mapping[str, Any] | None, run: RunInfo) -> BatchReport:
         metadata=MetadataStore(client),
         open_object=open_object,
         router=pipelines.load([Path(config["pipelines_dir"])]),
-        influxdb=stores.influxdb(config),
+        sinks=stores.sinks(config),
         run=run,
         object_seconds=config["object_seconds"],
     )
     for failure in report.failed:
         log.warning("%(container)s/%(object)s: %(message)s", failure)
     log.info(
-        "%d events: %d objects processed, %d deleted, %d failed, %d with nothing to do; %d points",
+        "%d events: %d objects processed, %d deleted, %d failed, %d with nothing to do; %d records",
         len(events),
         len(report.done),
         len(report.removed),
         len(report.failed),
         report.ignored,
-        report.points,
+        report.records,
     )
     return report
 

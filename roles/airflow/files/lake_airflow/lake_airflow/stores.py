@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neocampus_lake.sinks.influxdb import InfluxDB
+    from neocampus_lake.sinks.base import Sink
     from pymongo import MongoClient
 
 SETTINGS = "/etc/airflow/lake.json"
@@ -40,8 +40,8 @@ def project_of(client: MongoClient) -> Callable[[str], str | None]:
     return look_up
 
 
-def influxdb(config: Mapping[str, Any]) -> InfluxDB:
-    """The time series store."""
-    from neocampus_lake.sinks.influxdb import InfluxDB
+def sinks(config: Mapping[str, Any]) -> list[Sink]:
+    """The gold stores that this lake has. Each connects on first use."""
+    from neocampus_lake.sinks.influxdb import InfluxDB, InfluxDBSink
 
-    return InfluxDB(**config["influxdb"], ca_file=config["ca_file"])
+    return [InfluxDBSink(InfluxDB(**config["influxdb"], ca_file=config["ca_file"]))]

@@ -37,7 +37,8 @@ from .errors import DeclarationError, NoPipeline
 
 PARSERS = {"sensor_json": ".parsers.sensor:parse", "time_series_csv": ".parsers.table:parse"}
 """The library's own parsers."""
-SINKS = frozenset({"influxdb"})
+SINKS = frozenset({"documents", "influxdb", "neo4j", "objects", "sql"})
+"""The gold stores, and `objects`: what comes out of an archive goes into Swift again."""
 WEIGHTS = ("light", "heavy")
 BUILT_IN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "declarations")
 

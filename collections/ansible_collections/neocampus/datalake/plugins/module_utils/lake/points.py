@@ -114,7 +114,13 @@ def _value(value: FieldValue) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def to_line(point: Point) -> str:
-    """The point in InfluxDB's line protocol, time in nanoseconds, without line end."""
+ORIGIN = "lake_origin"
+"""The field that leads a point back to where it comes from: `<object id>/<operation>`."""
+
+
+def to_line(point: Point, origin: str = "") -> str:
+    """The point in InfluxDB's line protocol, time in nanoseconds, without line end; with its `origin` where given."""
     values = ",".join(f"{_escape(name)}={_value(value)}" for name, value in point.fields.items())
+    if origin:
+        values += f",{ORIGIN}={_value(origin)}"
     return f"{_series(point.measurement, point.tags)} {values} {point.time}"
