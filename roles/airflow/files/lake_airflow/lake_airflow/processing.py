@@ -76,12 +76,13 @@ def process(conf: Mapping[str, Any] | None, run: RunInfo) -> BatchReport:
     def open_object(event: Event) -> BinaryIO:
         return objects.open(event.project_id, event.container, event.object_name)
 
+    metadata = MetadataStore(client)
     report = process_batch(
         events,
-        metadata=MetadataStore(client),
+        metadata=metadata,
         open_object=open_object,
         router=pipelines.load([Path(config["pipelines_dir"])]),
-        sinks=stores.sinks(config),
+        sinks=stores.sinks(config, metadata, objects),
         run=run,
         object_seconds=config["object_seconds"],
     )

@@ -102,6 +102,7 @@ class MetadataStore:
             # The few that reconciliation looks for at each check.
             documents.create_index([("status", 1), ("creation_date", 1)], partialFilterExpression={"status": PENDING})
             documents.create_index([("creation_date", 1), ("status", 1)], partialFilterExpression=_UNPROCESSED)
+            documents.create_index("other_data.archive.object", sparse=True)
         self._indexed.add(store)
 
     def reserve_ids(self, count: int = 1) -> list[str]:
@@ -238,6 +239,18 @@ class MetadataStore:
             query["_id"] = {"$gt": int(check_object_id(after))}
         with _mongodb(f"list the documents of {store!r}"):
             return list(self._documents(store).find(query).sort("_id", 1).limit(limit))
+
+    def members(self, store: str, archive: str, etag: str) -> dict[str, dict[str, Any]]:
+        """The documents of what came out of an archive, in this state of its content, by the path in it. One that is
+        `pending` may or may not be in Swift."""
+        query = {
+            "other_data.archive.object": archive,
+            "other_data.archive.etag": etag,
+            "status": {"$in": [STORED, PENDING]},
+        }
+        with _mongodb(f"look up what came out of object {archive}"):
+            found = self._documents(store).find(query)
+            return {document["other_data"]["archive"]["path"]: document for document in found}
 
     def apply_events(self, store: str, events: Iterable[Event]) -> dict[str, Change]:
         """What the events make of their objects' documents (see states.follow), by the object's name in Swift; the

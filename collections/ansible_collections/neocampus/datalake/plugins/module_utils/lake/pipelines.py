@@ -35,7 +35,11 @@ from typing import Any
 from .content_types import base_type
 from .errors import DeclarationError, NoPipeline
 
-PARSERS = {"sensor_json": ".parsers.sensor:parse", "time_series_csv": ".parsers.table:parse"}
+PARSERS = {
+    "archive": ".parsers.archive:parse",
+    "sensor_json": ".parsers.sensor:parse",
+    "time_series_csv": ".parsers.table:parse",
+}
 """The library's own parsers."""
 SINKS = frozenset({"documents", "influxdb", "neo4j", "objects", "sql"})
 """The gold stores, and `objects`: what comes out of an archive goes into Swift again."""
