@@ -252,7 +252,7 @@ def test_what_goes_in_comes_out(files):
 
 def test_rubbish_is_refused_quickly():
     """Each seed archive with random damage: an error of the lake or some members, never another error, never a hang."""
-    chance = random.Random(7)
+    chance = random.Random(3)
     seeds = [zipped(FILES), tarred(FILES), tarred(FILES, "w:gz"), tarred(FILES, "w:bz2"), tarred(FILES, "w:xz")]
     begun = time.monotonic()
     for number in range(1500):

@@ -15,6 +15,7 @@ import io
 import lzma
 import re
 import shutil
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -44,7 +45,19 @@ _COMPRESSIONS: tuple[tuple[bytes, Any, str], ...] = (
     (b"BZh", bz2.BZ2File, "bz2"),
     (b"\xfd7zXZ\x00", lzma.LZMAFile, "xz"),
 )
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError)
+_BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+"""What these libraries raise on damaged files; the last three also for fields that make no sense."""
 
 
 def parse(stream: BinaryIO, options: Mapping[str, Any]) -> Iterator[Member]:
