@@ -213,11 +213,13 @@ class FakeInfluxDB:
         end: int | None = None,
         limit: int = 1000,
         after: str | None = None,
+        origins: bool = False,
     ) -> list[dict[str, Any]]:
         first, _, skip = (after or "").partition(".")
         begin = max([bound for bound in (start, int(first) if first else None) if bound is not None], default=None)
         found = [
             {"time": format_time(row[3]), "value": row[4], "topic": row[2]}
+            | ({"lake_origin": {"object": "1", "operation": "ab12"}} if origins else {})
             for row in sorted(self.rows, key=lambda row: row[3])
             if row[:2] == (database, measurement)
             and topic in (None, row[2])
