@@ -193,7 +193,7 @@ class InfluxDB:
         """Points in the order of time: `{time (ISO 8601 UTC), value, **tags}`; `start` <= time < `end`.
 
         Times are datetimes, ISO 8601 texts or ns. `after` is what `cursor` made of the page before. With `origins` each
-        has `lake_origin`: `{object, operation}` of the metadata document that it comes from (null where it is not known).
+        has `lake_origin`: `{object, operation}` of the metadata document that it comes from (null: not known).
         Errors: InvalidInput for a bad time or cursor.
         """
         where, values = [], {}
