@@ -80,7 +80,7 @@ class Inserter:
     def __init__(self, limits: Limits, swift: Swift, stores: Stores) -> None:
         self._limits, self._swift, self._stores = limits, swift, stores
         self._reader = Reader(limits)
-        self._containers: dict[tuple[str, str], float] = {}
+        self._containers: dict[tuple[str, str], tuple[str, float]] = {}
 
     async def insert(self, identity: Identity, container: str, form: forms.FormReader) -> Upload:
         """Insert the form's file into the project's container; what is returned is stored and has its document.
@@ -145,8 +145,9 @@ class Inserter:
         """Step 2. A container that is new to the lake gets its webhook."""
         project_id = identity.project_id or ""
         key = (project_id, container)
-        store = await self._stores.store(project_id, container)
-        if not store or self._containers.get(key, 0.0) <= time.monotonic():
+        store, until = self._containers.get(key, (None, 0.0))
+        if store is None or until <= time.monotonic():
+            store = await self._stores.store(project_id, container)
             target = Target(project_id, container)
             if store is None or not await self._swift.container_exists(target, identity.token):
                 await self._swift.make_container(target, identity.token, WEBHOOK_ON)
@@ -155,7 +156,7 @@ class Inserter:
                 raise LakeError(f"container {container!r} has no store")
             if len(self._containers) >= _CONTAINERS_KEPT:
                 self._containers.clear()
-            self._containers[key] = time.monotonic() + _CONTAINER_SECONDS
+            self._containers[key] = (store, time.monotonic() + _CONTAINER_SECONDS)
         return Place(identity, container, store, anyio.Semaphore(self._limits.bulk_puts))
 
     async def _store(self, place: Place, uploads: Sequence[Upload]) -> None:
