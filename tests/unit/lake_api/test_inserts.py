@@ -256,7 +256,7 @@ def test_stored_object_whose_document_cannot_be_marked_is_a_success(insert, monk
     def away(*_, **__):
         raise StoreError("MongoDB is away")
 
-    monkeypatch.setattr(MetadataStore, "mark_stored", away)
+    monkeypatch.setattr(MetadataStore, "mark_stored_many", away)
     answer = insert("rooms", "a", CSV)
     assert answer.status_code == 201 and answer.json()["status"] == "pending"
     assert [document["status"] for document in documents("rooms")] == ["pending"]
