@@ -103,3 +103,7 @@ bench: tools ## Take the figures of the running local lake (docs/figures.md)
 .PHONY: bench-drain
 bench-drain: tools ## Measure how fast stored objects get into gold once the event path is let go (OBJECTS=10000)
 	python tests/bench/drain.py --objects $(or $(OBJECTS),10000)
+
+.PHONY: bench-webhook
+bench-webhook: tools ## Measure what the webhook costs a PUT, against the filter absent and a synchronous one (ROUNDS=40, 8 minutes)
+	python tests/bench/webhook.py --rounds $(or $(ROUNDS),40)
