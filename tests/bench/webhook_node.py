@@ -30,6 +30,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -123,13 +124,20 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def names_of(block: int) -> list[Iterator[str]]:
+    """Names of objects without end for each writer; no two blocks or writers have one in common."""
+    return [map(f"{block:04}-{writer}-{{}}".format, itertools.count()) for writer in range(WRITERS)]
+
+
 class Writer(threading.Thread):
     """A client of one proxy: sends requests, one after the other, until there are none or the time is over.
 
     `sent` has the names that were sent, `ended` the monotonic time of the last answer. `problem`: what went wrong.
     """
 
-    def __init__(self, method: str, port: int, path: str, headers: dict[str, str], names: Any, end: float) -> None:
+    def __init__(
+        self, method: str, port: int, path: str, headers: dict[str, str], names: Iterator[str], end: float
+    ) -> None:
         super().__init__()
         self.method, self.port, self.path, self.headers, self.names, self.end = method, port, path, headers, names, end
         self.sent: list[str] = []
@@ -239,7 +247,7 @@ class Node:
         own = UNITS / f"{UNIT}@.service.d"
         own.mkdir()
         own.joinpath("bench.conf").write_text(
-            f"[Service]\nExecStart=\nExecStart={program} {FOLDER}/%i.conf\nRestart=no\n"
+            f"[Service]\nExecStart=\nExecStart={program} {FOLDER}/%i.conf\nRestart=no\nSlice=system.slice\n"
             f"Environment=PYTHONPATH={FOLDER}\nReadWritePaths={FOLDER}/outbox\n"
         )
         run("systemctl", "daemon-reload")
@@ -269,8 +277,7 @@ class Node:
         """Put objects for so many seconds. `puts`: how many; `seconds`: until the last answer."""
         block = next(self._blocks)
         begun = time.monotonic()
-        names = [(f"{block:04}-{number}-{n}" for n in itertools.count()) for number in range(WRITERS)]
-        writers = self._write("PUT", variant, names, begun + seconds)
+        writers = self._write("PUT", variant, names_of(block), begun + seconds)
         puts = sum(len(writer.sent) for writer in writers)
         return {"puts": puts, "seconds": max(writer.ended for writer in writers) - begun}
 
@@ -293,7 +300,7 @@ class Node:
                 problems.append(f"not removed: {error}")
         return problems
 
-    def _write(self, method: str, variant: str, names: list[Any], end: float) -> list[Writer]:
+    def _write(self, method: str, variant: str, names: list[Iterator[str]], end: float) -> list[Writer]:
         port = self._ports[variant]
         writers = [Writer(method, port, self._path, self._headers, part, end) for part in names]
         for writer in writers:

@@ -119,6 +119,12 @@ def test_the_interval_of_equal_values_is_a_point_and_that_of_scattered_ones_is_n
     assert low < high
 
 
+def test_no_two_writers_or_blocks_have_a_name_in_common():
+    first = [list(itertools.islice(names, 100)) for block in (0, 1) for names in webhook_node.names_of(block)]
+    assert len(first) == 2 * webhook_node.WRITERS
+    assert len({name for names in first for name in names}) == 100 * len(first)
+
+
 class Proxy(BaseHTTPRequestHandler):
     """Answers what its server has in `status`, and counts connections."""
 
