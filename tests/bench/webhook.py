@@ -240,7 +240,8 @@ def take(rounds: int, seconds: float, chance: random.Random) -> tuple[list[float
         found = []
         for number, names in enumerate(plan(rounds, chance), 1):
             found.append({name: measure(agents, name, seconds) for name in names})
-            print(f"  round {number} of {rounds}", end="\r", file=sys.stderr, flush=True)
+            end = "\n" if number == rounds else "\r"
+            print(f"  round {number} of {rounds}", end=end, file=sys.stderr, flush=True)
     return waits, found
 
 
@@ -260,6 +261,8 @@ def main() -> int:
         waits, rounds = take(arguments.rounds, arguments.seconds, chance)
     except (BenchError, requests.RequestException) as error:
         sys.exit(f"FAILED: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; what was made on the nodes is removed")
     fast, middle, slow = (1000 * value for value in statistics.quantiles(waits, n=4, method="inclusive"))
     print(f"Airflow took {middle:.0f} ms for a POST (quartiles {fast:.0f} and {slow:.0f} ms, {len(waits)} POSTs).\n")
     print("\n".join(table(rounds, chance)))
