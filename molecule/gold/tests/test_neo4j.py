@@ -48,13 +48,19 @@ def test_it_runs_and_listens_where_it_should(gold):
     address = gold.check_output("getent hosts %s", HOST).split()[0]
     process = gold.check_output("systemctl show neo4j --property=MainPID --value")
     lines = gold.check_output("ss -lntpH").splitlines()
-    listening = {line.split()[3].replace("[::ffff:", "").replace("]", "") for line in lines if f"pid={process}," in line}
+    listening = {
+        line.split()[3].replace("[::ffff:", "").replace("]", "") for line in lines if f"pid={process}," in line
+    }
     assert listening == {f"{address}:7687"}
 
 
 def test_it_does_not_run_as_root_nor_with_capabilities(gold):
     process = gold.check_output("systemctl show neo4j --property=MainPID --value")
-    status = dict(line.split(":\t", 1) for line in gold.file(f"/proc/{process}/status").content_string.splitlines() if ":\t" in line)
+    status = dict(
+        line.split(":\t", 1)
+        for line in gold.file(f"/proc/{process}/status").content_string.splitlines()
+        if ":\t" in line
+    )
     assert status["Uid"].split()[0] != "0"
     assert status["CapEff"].strip("0") == "" and status["NoNewPrivs"] == "1"
 
@@ -95,7 +101,10 @@ def test_queries_read_no_files_of_the_host(gold, logins):
 
 def test_secrets_stay_secret(gold, lake_secrets):
     texts = [gold.check_output("journalctl --unit neo4j --output cat"), gold.check_output("systemctl cat neo4j")]
-    texts += [gold.check_output("cat /etc/neo4j/neo4j.conf"), gold.check_output("ps -eo args | grep '[C]ommunityEntryPoint'")]
+    texts += [
+        gold.check_output("cat /etc/neo4j/neo4j.conf"),
+        gold.check_output("ps -eo args | grep '[C]ommunityEntryPoint'"),
+    ]
     texts += [gold.check_output("cat /var/log/neo4j/*.log")]
     found = [secret for secret, value in lake_secrets.items() if any(value in text for text in texts)]
     assert found == []
@@ -103,7 +112,8 @@ def test_secrets_stay_secret(gold, lake_secrets):
 
 
 def test_a_killed_server_comes_back_with_its_data(gold, logins):
-    script = f"answer = ask('MERGE (n:Molecule {{lake_store: \"molecule\", name: \"kept\"}}) RETURN n.name AS name', *{logins['airflow']!r})"
+    made = "MERGE (n:Molecule {lake_store: 'molecule', name: 'kept'}) RETURN n.name AS name"
+    script = f"answer = ask({made!r}, *{logins['airflow']!r})"
     assert ask(gold, script) == [{"name": "kept"}]
     gold.check_output("systemctl kill --signal=KILL neo4j")
     script = f"""

@@ -55,7 +55,11 @@ def check(found: dict[str, str], wanted: dict[str, str]) -> None:
     """Raise FetchError unless the files are those of the lock, each one and no other."""
     wrong = [f"{name} is missing" for name in wanted if name not in found]
     wrong += [f"{name} is not in the lock" for name in found if name not in wanted]
-    wrong += [f"{name} has another SHA-256 than in the lock" for name in wanted if found.get(name, wanted[name]) != wanted[name]]
+    wrong += [
+        f"{name} has another SHA-256 than in the lock"
+        for name in wanted
+        if found.get(name, wanted[name]) != wanted[name]
+    ]
     if wrong or not wanted:
         raise FetchError(f"the jars are not those of {LOCK}: {'; '.join(wrong) or 'it is empty'}")
 

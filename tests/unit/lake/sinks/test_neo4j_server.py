@@ -10,7 +10,7 @@ import threading
 import uuid
 
 import pytest
-from neocampus_lake.descriptors import distance
+from neocampus_lake.descriptors import THRESHOLD, distance
 from neocampus_lake.errors import AccessDenied, NotFound, StoreError
 from neocampus_lake.records import Node, Relation
 from neocampus_lake.sinks import neo4j as module
@@ -68,7 +68,8 @@ def names(server, store):
 
 def links(server, store):
     rows = server.read(
-        "MATCH (a:Image {lake_store: $store})-[r:SIMILAR]->(b) RETURN a.object_id AS a, b.object_id AS b, r.distance AS d",
+        "MATCH (a:Image {lake_store: $store})-[r:SIMILAR]->(b)"
+        " RETURN a.object_id AS a, b.object_id AS b, r.distance AS d",
         store=store,
     )
     found = {(row["a"], row["b"]): row["d"] for row in rows}
@@ -84,7 +85,9 @@ def test_what_is_written_is_found_and_leads_back(server, store, sink):
     assert [item["name"] for item in server.objects_in(store, "7")[0]] == ["cat", "tree"]
     assert [item["object_id"] for item in server.images_of(store, "cat")[0]] == ["7", "8"]
     assert server.images_of(store, "cat")[0][0]["shows"] == [{"role": "main", "source": "declared", "confidence": 1.0}]
-    [source] = server.read("MATCH (s:LakeSource {lake_store: $s})-[:LAKE_MADE]->(:Image {object_id: '7'}) RETURN s", s=store)
+    [source] = server.read(
+        "MATCH (s:LakeSource {lake_store: $s})-[:LAKE_MADE]->(:Image {object_id: '7'}) RETURN s", s=store
+    )
     assert source["s"]["name"] == "7.jpg" and source["s"]["lake_operation"] == "one"
 
 
@@ -136,7 +139,12 @@ def test_stores_do_not_see_each_other(server, store, sink):
 
 def test_an_edge_to_nowhere_is_refused_and_nothing_of_it_is_kept(server, store, sink):
     with pytest.raises(StoreError, match="no node to begin or end") as error:
-        put(sink, store, "1", [*image("1", 5, ["cat"]), Relation("SEES", Node("Image", {"object_id": "1"}), Node("X", {"a": 1}))])
+        put(
+            sink,
+            store,
+            "1",
+            [*image("1", 5, ["cat"]), Relation("SEES", Node("Image", {"object_id": "1"}), Node("X", {"a": 1}))],
+        )
     assert not error.value.retriable
     assert names(server, store) == {}
 
@@ -156,7 +164,7 @@ def test_all_near_duplicates_are_found_and_no_other(server, store, sink):
     expected = {}
     for a, one in hashes.items():
         for b, other in hashes.items():
-            if a < b and distance(one, other) <= 11:
+            if a < b and distance(one, other) <= THRESHOLD:
                 expected[(a, b)] = distance(one, other)
     assert len(expected) > 200
     assert links(server, store) == expected
@@ -206,7 +214,7 @@ def test_images_written_and_replaced_at_the_same_time_are_linked_as_they_are_at_
         (a, b): distance(hashes[a], hashes[b])
         for a in hashes
         for b in hashes
-        if a < b and distance(hashes[a], hashes[b]) <= 11
+        if a < b and distance(hashes[a], hashes[b]) <= THRESHOLD
     }
     assert links(server, store) == expected
     shown = server.read("MATCH (:Image {lake_store: $s})-[r:SHOWS]->() RETURN count(r) AS n", s=store)

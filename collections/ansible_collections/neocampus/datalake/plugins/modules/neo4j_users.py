@@ -167,9 +167,11 @@ class Server:
         """Whether the user can log in with the password. Raises UsersError while the server accepts no attempts."""
         try:
             self.query("SHOW CURRENT USER", login=(name, password))
-        except neo4j.exceptions.AuthError as error:
+        except neo4j.exceptions.Neo4jError as error:
             if "RateLimit" in str(error.code):
                 raise UsersError(f"{self.url} takes no logins of {name} now, after too many wrong ones") from None
+            if not isinstance(error, neo4j.exceptions.AuthError):
+                raise
             return False
         return True
 

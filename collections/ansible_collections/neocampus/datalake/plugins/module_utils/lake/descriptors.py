@@ -14,18 +14,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy
-
-    Array = numpy.ndarray[Any, Any]
-
+Array = Any  # numpy.ndarray, which is not there wherever this is imported
 BITS = 64
 BANDS = 4
 BAND_BITS = BITS // BANDS
-THRESHOLD = 11
-"""Images whose hashes differ in at most this many bits, in the orientation that fits best, are near-duplicates."""
+THRESHOLD = 10
+"""Images whose hashes differ in at most this many bits, in the orientation that fits best, are near-duplicates. Of 94
+pictures 91 % are found again when 5 % of each side is cropped, 93 % when they are 30 % brighter, 98–100 % when they are
+made smaller or darker, are compressed much, or turned; no two different ones are taken for one, of 4371 pairs
+(tests/bench/images.py)."""
 MAX_THRESHOLD = 11
 """Above it `probes` would be thousands of keys, and images that have nothing in common are found."""
 _SAMPLE = 32

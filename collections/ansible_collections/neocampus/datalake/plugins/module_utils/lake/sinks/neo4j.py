@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import neo4j
 
 T = TypeVar("T")
+Transaction = Any  # neo4j.ManagedTransaction; its `run` wants statements that are literals, labels are none
 Page = tuple[list[dict[str, Any]], "str | None"]
 """Items, and the `after` of the next page (None: there is none)."""
 
@@ -153,14 +154,15 @@ class Neo4j:
             self.write(lambda tx: tx.run(statement).consume())
             self._ensured.add(statement)
 
-    def write(self, work: Callable[[neo4j.ManagedTransaction], T]) -> T:
+    def write(self, work: Callable[[Transaction], T]) -> T:
         """What `work` gives, done in one transaction; it is called again where another transaction was in the way."""
         import neo4j.exceptions
 
         with self._errors(), self._driver.session(database=self._database) as session:
             for attempt in range(_ATTEMPTS):
                 try:
-                    return session.execute_write(neo4j.unit_of_work(timeout=self._timeout)(work))
+                    done: T = session.execute_write(neo4j.unit_of_work(timeout=self._timeout)(work))
+                    return done
                 except neo4j.exceptions.Neo4jError as error:
                     if attempt + 1 == _ATTEMPTS or not _is_race(error):
                         raise
@@ -171,12 +173,11 @@ class Neo4j:
         """The rows of a query that only reads."""
         import neo4j
 
-        @neo4j.unit_of_work(timeout=self._timeout)
-        def work(tx: neo4j.ManagedTransaction) -> list[dict[str, Any]]:
-            return tx.run(statement, parameters).data()  # type: ignore[arg-type]
+        def work(tx: Transaction) -> list[dict[str, Any]]:
+            return list(tx.run(statement, parameters).data())
 
         with self._errors(), self._driver.session(database=self._database) as session:
-            return session.execute_read(work)
+            return list(session.execute_read(neo4j.unit_of_work(timeout=self._timeout)(work)))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -188,7 +189,9 @@ class Neo4j:
             raise AccessDenied(f"Neo4j at {self.url}: {error.message or error}") from error
         except exceptions.Neo4jError as error:
             code = str(error.code or "")
-            refused = code.startswith(("Neo.ClientError.Statement", "Neo.ClientError.Schema", "Neo.ClientError.Request"))
+            refused = code.startswith(
+                ("Neo.ClientError.Statement", "Neo.ClientError.Schema", "Neo.ClientError.Request")
+            )
             message = f"Neo4j refused it: {error.message or error} ({code})"
             raise StoreError(message, retriable=not refused or _is_race(error), code=code) from error
         except exceptions.DriverError as error:
@@ -383,7 +386,11 @@ class _Graph:
         return {"lake_store": origin.store, "lake_object": origin.object_id, "lake_operation": origin.operation}
 
     def images(self) -> list[str]:
-        return [str(properties["object_id"]) for (label, _), properties in self.nodes.items() if _compared(label, properties)]
+        return [
+            str(properties["object_id"])
+            for (label, _), properties in self.nodes.items()
+            if _compared(label, properties)
+        ]
 
 
 def _compared(label: str, properties: Mapping[str, Any]) -> bool:
@@ -487,7 +494,7 @@ def _pattern(name: str, label: str, keys: Iterable[str], row: str) -> str:
     return f"({name}:{quote(label)} {{lake_store: row.lake_store{parts}}})"
 
 
-def _replace(tx: neo4j.ManagedTransaction, graphs: Sequence[_Graph]) -> None:
+def _replace(tx: Transaction, graphs: Sequence[_Graph]) -> None:
     """Takes out what earlier operations made of these objects, and puts in what there is now."""
     sources = []
     for graph in sorted(graphs, key=lambda graph: (graph.origin.store, graph.origin.object_id)):
@@ -505,7 +512,7 @@ def _replace(tx: neo4j.ManagedTransaction, graphs: Sequence[_Graph]) -> None:
     loose: set[str] = set()  # nodes that may be needed no more
     for kind in old_kinds:
         removed = tx.run(
-            f"UNWIND $rows AS row MATCH (a)-[r:{quote(kind)}"  # type: ignore[arg-type]
+            f"UNWIND $rows AS row MATCH (a)-[r:{quote(kind)}"
             " {lake_store: row.lake_store, lake_object: row.lake_object}]->(b)"
             " WITH r, elementId(a) AS one, elementId(b) AS other DELETE r RETURN one, other",
             rows=sources,
@@ -531,7 +538,7 @@ def _replace(tx: neo4j.ManagedTransaction, graphs: Sequence[_Graph]) -> None:
         tx.run("UNWIND $ids AS id MATCH (n) WHERE elementId(n) = id REMOVE n.lake_lock", ids=batch).consume()
 
 
-def _put_nodes(tx: neo4j.ManagedTransaction, graphs: Sequence[_Graph]) -> None:
+def _put_nodes(tx: Transaction, graphs: Sequence[_Graph]) -> None:
     groups: dict[tuple[str, tuple[str, ...]], list[dict[str, Any]]] = {}
     for graph in graphs:
         for (label, key), properties in graph.nodes.items():
@@ -544,12 +551,12 @@ def _put_nodes(tx: neo4j.ManagedTransaction, graphs: Sequence[_Graph]) -> None:
         for batch in _batches(rows):
             if label == IMAGE:  # what an image looked like before is not similar to anything
                 tx.run(
-                    f"UNWIND $rows AS row MATCH {node}-[x:SIMILAR]-()"  # type: ignore[arg-type]
+                    f"UNWIND $rows AS row MATCH {node}-[x:SIMILAR]-()"
                     " WHERE coalesce(n.phash, '') <> coalesce(row.properties.phash, '') DELETE x",
                     rows=batch,
                 ).consume()
             tx.run(
-                "UNWIND $rows AS row"  # type: ignore[arg-type]
+                "UNWIND $rows AS row"
                 " MATCH (s:LakeSource {lake_store: row.lake_store, lake_object: row.lake_object})"
                 f" MERGE {node} SET n = row.properties MERGE (s)-[m:LAKE_MADE]->(n)"
                 " SET m.lake_operation = row.lake_operation",
@@ -557,7 +564,7 @@ def _put_nodes(tx: neo4j.ManagedTransaction, graphs: Sequence[_Graph]) -> None:
             ).consume()
 
 
-def _put_edges(tx: neo4j.ManagedTransaction, graphs: Sequence[_Graph]) -> None:
+def _put_edges(tx: Transaction, graphs: Sequence[_Graph]) -> None:
     groups: dict[tuple[str, str, tuple[str, ...], str, tuple[str, ...]], list[dict[str, Any]]] = {}
     for graph in graphs:
         for kind, (start, start_key), (end, end_key), properties in graph.edges:
@@ -567,7 +574,7 @@ def _put_edges(tx: neo4j.ManagedTransaction, graphs: Sequence[_Graph]) -> None:
     for (kind, start, start_names, end, end_names), rows in groups.items():
         for batch in _batches(rows):
             made = tx.run(
-                f"UNWIND $rows AS row MATCH {_pattern('a', start, start_names, 'row.start')}"  # type: ignore[arg-type]
+                f"UNWIND $rows AS row MATCH {_pattern('a', start, start_names, 'row.start')}"
                 f" MATCH {_pattern('b', end, end_names, 'row.end')} CREATE (a)-[r:{quote(kind)}]->(b)"
                 " SET r = row.properties RETURN count(r) AS made",
                 rows=batch,
@@ -579,7 +586,7 @@ def _put_edges(tx: neo4j.ManagedTransaction, graphs: Sequence[_Graph]) -> None:
                 )
 
 
-def _link(tx: neo4j.ManagedTransaction, store: str, object_id: str, threshold: int) -> int:
+def _link(tx: Transaction, store: str, object_id: str, threshold: int) -> int:
     """Links an image to its near-duplicates.
 
     Both ends of a link are locked before their hashes are compared, so that an image that is replaced meanwhile gets no
@@ -633,7 +640,7 @@ def _link(tx: neo4j.ManagedTransaction, store: str, object_id: str, threshold: i
     return len(rows)
 
 
-def _candidates(tx: neo4j.ManagedTransaction, store: str, value: int, threshold: int) -> list[dict[str, Any]]:
+def _candidates(tx: Transaction, store: str, value: int, threshold: int) -> list[dict[str, Any]]:
     """Images with a band near one of the hash's: all that are near enough, and some more."""
     parts = [
         f"MATCH (n:Image) WHERE n.lake_store = $store AND n.lake_band{band} IN $keys{band}"
@@ -641,7 +648,7 @@ def _candidates(tx: neo4j.ManagedTransaction, store: str, value: int, threshold:
         for band in range(BANDS)
     ]
     keys = {f"keys{band}": found for band, found in enumerate(probes(value, threshold))}
-    return tx.run(" UNION ".join(parts), store=store, **keys).data()  # type: ignore[arg-type]
+    return list(tx.run(" UNION ".join(parts), store=store, **keys).data())
 
 
 def _newest(object_id: str) -> float:
@@ -649,16 +656,17 @@ def _newest(object_id: str) -> float:
     return -int(object_id) if object_id.isdecimal() and len(object_id) < 300 else 0
 
 
-def _neighbours(tx: neo4j.ManagedTransaction, store: str, object_id: str) -> set[str]:
+def _neighbours(tx: Transaction, store: str, object_id: str) -> set[str]:
     found = tx.run(
-        "MATCH (:Image {lake_store: $store, object_id: $object_id})-[:SIMILAR]-(o:Image) RETURN o.object_id AS object_id",
+        "MATCH (:Image {lake_store: $store, object_id: $object_id})-[:SIMILAR]-(o:Image)"
+        " RETURN o.object_id AS object_id",
         store=store,
         object_id=object_id,
     )
     return {record["object_id"] for record in found}
 
 
-def _lock(tx: neo4j.ManagedTransaction, store: str, object_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+def _lock(tx: Transaction, store: str, object_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Keeps others from changing these images until the transaction ends, and says what they are by then."""
     ids = sorted(object_ids)
     tx.run(
@@ -675,7 +683,7 @@ def _lock(tx: neo4j.ManagedTransaction, store: str, object_ids: Iterable[str]) -
     return {record["id"]: {"phash": record["phash"], "appearance": record["appearance"]} for record in found}
 
 
-def _unlock(tx: neo4j.ManagedTransaction, store: str, object_ids: Iterable[str]) -> None:
+def _unlock(tx: Transaction, store: str, object_ids: Iterable[str]) -> None:
     tx.run(
         "UNWIND $ids AS id MATCH (n:Image {lake_store: $store, object_id: id}) REMOVE n.lake_lock",
         store=store,
