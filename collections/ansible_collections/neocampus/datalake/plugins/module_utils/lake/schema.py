@@ -57,10 +57,10 @@ def problems(data: Any) -> list[Problem]:
     from jsonschema import Draft202012Validator
 
     found = list(_keys_that_are_no_text(data, ()))
-    if found:
-        return found  # the schema speaks of JSON, where that cannot be
     validator = Draft202012Validator(schema())
-    return [problem for error in validator.iter_errors(data) for problem in _told(error)]
+    # The schema speaks of JSON, where a key that is no text cannot be.
+    errors = validator.iter_errors(_with_text_keys(data) if found else data)
+    return found + [problem for error in errors for problem in _told(error)]
 
 
 def read(file: str | os.PathLike[str]) -> Source:
@@ -160,6 +160,12 @@ def _keys_that_are_no_text(data: Any, path: Path) -> Iterator[Problem]:
     elif isinstance(data, (list, tuple)):
         for index, value in enumerate(data):
             yield from _keys_that_are_no_text(value, (*path, index))
+
+
+def _with_text_keys(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {str(key): _with_text_keys(value) for key, value in data.items()}
+    return [_with_text_keys(value) for value in data] if isinstance(data, (list, tuple)) else data
 
 
 def _told(error: Any) -> Iterator[Problem]:
