@@ -534,6 +534,11 @@ def _apply(pipelines: Pipelines, request: Mapping[str, Any]) -> Outcome:
     known = {"declaration", "package", "requirements", "environment", "replaces", "managed_by"}
     given = {key: value for key, value in request.items() if key in known and value is not None}
     given["replaces"] = tuple(given.get("replaces", ()))
+    if request.get("name"):
+        source = schema.read(given["declaration"])
+        name = source.data.get("name") if isinstance(source.data, dict) else None
+        if name != request["name"]:
+            raise source.error([(("name",), f"{request['name']} is expected, not {name}")])
     return pipelines.apply(Wanted(**given), check_mode=bool(request.get("check_mode")))
 
 

@@ -8,15 +8,18 @@ import io
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from . import content_types, wire
 from .documents import new_document, to_json
 from .errors import LakeError, NoPipeline
 from .parsers.report import Options
-from .pipelines import DIMENSIONS, KEPT, Declaration, Router, Runner, Score, run_here
+from .pipelines import DIMENSIONS, KEPT, Declaration, Router, Score, run_here
 from .points import Point
 from .records import Document, File, Member, Node, Record, Relation, Row
+
+if TYPE_CHECKING:
+    from .pipelines import Runner
 
 RECORDS = 20
 """How many records are shown."""
