@@ -1,14 +1,16 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 import fnmatch
+from dataclasses import replace
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from neocampus_lake.errors import DeclarationError, NoPipeline
+from neocampus_lake.errors import DeclarationError, LakeError, NoPipeline
 from neocampus_lake.parsers import sensor, table
-from neocampus_lake.pipelines import Declaration, Router, _overlap, load_declarations
+from neocampus_lake.pipelines import KEPT, SINKS, Declaration, Router, _overlap, load_declarations
+from neocampus_lake.schema import schema
 
 
 def declaration(name="CAMPUS_ALICE_TASK", steps=None, weight="light", **match):
@@ -139,26 +141,33 @@ def test_names_are_unique():
     ("change", "said"),
     [
         ({"name": "two_parts"}, "PROJECT_USER_TASKNAME"),
-        ({"name": "a b_c_d"}, "name: letters"),
-        ({"name": None}, "name: letters"),
+        ({"name": "a b_c_d"}, "name: 'a b_c_d' is not what is expected: letters"),
+        ({"name": None}, "name: None is not what is expected: letters"),
         ({"version": None}, "version"),
         ({"version": True}, "version"),
-        ({"match": {}}, "match: at least one"),
-        ({"match": {"colour": ["red"]}}, "match: at least one"),
-        ({"match": {"containers": "campus"}}, "match.containers: a list"),
+        ({"match": {}}, "match: nothing is in it; expected: one or more"),
+        ({"match": {"colour": ["red"]}}, "match.colour: unknown key 'colour': containers, content_types"),
+        ({"match": {"containers": "campus"}}, "match.containers: 'campus' is not what is expected: a list of texts"),
         ({"match": {"containers": []}}, "empty list"),
         ({"match": {"filenames": ["[ab]*"]}}, "only wildcards"),
         ({"weight": "huge"}, "weight"),
         ({"steps": {"sinks": ["influxdb"]}}, "steps"),
-        ({"steps": {"parser": "sensor_json"}}, "steps.sinks"),
-        ({"steps": {"parser": "sensor_json", "sinks": ["paper"]}}, "steps.sinks"),
+        ({"steps": {"parser": "sensor_json"}}, "steps: sinks is missing: a list"),
+        ({"steps": {"parser": "sensor_json", "sinks": ["paper"]}}, r"steps.sinks\[0\]: 'paper'"),
+        ({"steps": {"parser": "sensor_json", "sinks": ["sql"]}}, "makes Point, which sql does not keep; influxdb does"),
         ({"steps": {"parser": "nothing", "sinks": ["influxdb"]}}, "steps.parser.*neither"),
         ({"steps": {"parser": "no.such:parse", "sinks": ["influxdb"]}}, "steps.parser.*No module"),
         ({"steps": {"parser": "json:nothing", "sinks": ["influxdb"]}}, "steps.parser"),
         ({"steps": {"parser": "json:__name__", "sinks": ["influxdb"]}}, "not a function"),
-        ({"steps": {"parser": {"options": {}}, "sinks": ["influxdb"]}}, "function is a name"),
-        ({"steps": {"parser": {"function": "sensor_json", "x": 1}, "sinks": ["influxdb"]}}, "a name, or function"),
-        ({"steps": {"parser": "sensor_json", "transforms": "json:loads", "sinks": ["influxdb"]}}, "transforms: a list"),
+        ({"steps": {"parser": {"options": {}}, "sinks": ["influxdb"]}}, "steps.parser: function is missing"),
+        (
+            {"steps": {"parser": {"function": "sensor_json", "x": 1}, "sinks": ["influxdb"]}},
+            "steps.parser.x: unknown key 'x'",
+        ),
+        (
+            {"steps": {"parser": "sensor_json", "transforms": "json:loads", "sinks": ["influxdb"]}},
+            "transforms: 'json:loads' is not what is expected: a list",
+        ),
         ({"colour": "red"}, "unknown key 'colour'"),
     ],
 )
@@ -174,6 +183,45 @@ def test_wrong_declarations_say_what_is_wrong(change, said, tmp_path):
     with pytest.raises(DeclarationError, match=said) as caught:
         load_declarations([file])
     assert str(file) in str(caught.value)
+
+
+def test_a_pipeline_that_cannot_be_run_keeps_its_objects():
+    healthy = declaration("A_B_TYPE", content_types=["text/*"])
+    broken = replace(declaration("A_B_CSV"), problem="its file is damaged")
+    router = Router([healthy, broken])
+    found = router.route(document())
+    assert found.name == "A_B_CSV"
+    with pytest.raises(LakeError, match="A_B_CSV.*its file is damaged.*Deploy it again"):
+        found.check()
+    assert router.route(document(content_type="text/xml")).name == "A_B_TYPE"
+    # As specific as a healthy one: nothing decides, and the object waits rather than go the wrong way.
+    for order in ([declaration("A_B_OTHER"), broken], [broken, declaration("A_B_OTHER")]):
+        assert Router(order).route(document()).name == "A_B_CSV"
+
+
+def test_candidates_come_with_their_scores():
+    router = Router([declaration("A_B_TYPE", content_types=["text/*"]), declaration("A_B_CSV")])
+    assert [found.name for found, _score in router.candidates(document())] == ["A_B_CSV", "A_B_TYPE"]
+    scores = [score for _found, score in router.candidates(document())]
+    assert scores == sorted(scores, reverse=True)
+    assert router.candidates(document(content_type="image/png")) == []
+
+
+def test_steps_of_an_environment_are_not_looked_for_here():
+    steps = {"parser": "station.parse:rows", "sinks": ["sql"]}
+    data = {"name": "A_B_C", "version": 1, "match": {"containers": ["a"]}, "steps": steps}
+    with pytest.raises(DeclarationError, match="No module named 'station'"):
+        Declaration.from_dict(data)
+    assert Declaration.from_dict(data, environment="/x").environment == "/x"
+    with pytest.raises(DeclarationError, match="cannot open archives"):
+        Declaration.from_dict({**data, "steps": {**steps, "sinks": ["objects"]}}, environment="/x")
+
+
+def test_what_sinks_are_said_to_keep_is_what_they_keep():
+    from neocampus_lake.sinks.influxdb import InfluxDBSink
+
+    assert tuple(kind.__name__ for kind in InfluxDBSink.accepts) == KEPT["influxdb"]
+    assert set(KEPT) == SINKS == set(schema()["properties"]["steps"]["properties"]["sinks"]["items"]["enum"])
 
 
 def test_a_project_s_declarations_join_the_built_in_ones(tmp_path):

@@ -691,3 +691,35 @@ def test_a_pipeline_whose_store_this_lake_has_not(lake):
     custom(lake, lambda stream, options: iter([Row("t", {"a": 1})]), sinks=["sql"])
     lake.process(lake.put("1", b"", "x/y", data_processing="custom"))
     assert "writes to sql, which this lake does not have" in lake.document("1")["failed_operations"][0]["message"]
+
+
+def test_steps_that_run_elsewhere_and_their_service_that_is_away(lake):
+    custom(lake, lambda stream, options: iter(()), sinks=["influxdb"])
+    first, second = (lake.put(name, b"x", "text/csv", data_processing="custom") for name in "12")
+    seen = []
+
+    def run_steps(declaration, stream, options, check):
+        check()
+        seen.append((declaration.name, stream.read(), options["a"]))
+        yield Point("%", 1, {"value": 1.0}, {})
+
+    report = lake.process(first, run_steps=run_steps)
+    assert report.done == ["1"] and seen == [("A_B_C", b"x", 1)]
+
+    def away(declaration, stream, options, check):
+        raise StoreError("the service that runs projects' pipelines does not answer")
+
+    with pytest.raises(StoreError, match="does not answer"):
+        lake.process(second, run_steps=away)
+    assert lake.document("2")["failed_operations"] == []
+
+
+def test_the_objects_of_a_pipeline_that_cannot_be_run_fail_and_others_do_not(lake):
+    broken = {"name": "A_B_C", "version": 1, "match": {"containers": ["campus"], "data_processing": ["default"]}}
+    broken = Declaration.from_dict({**broken, "steps": {"parser": "sensor_json", "sinks": ["influxdb"]}})
+    lake.router = Router([*load_declarations(), replace(broken, problem="its file is damaged")])
+    report = lake.process(lake.put("1", [MESSAGE]), lake.put("2", [MESSAGE], container="other"))
+    assert report.done == ["2"]
+    [failed] = lake.document("1")["failed_operations"]
+    assert failed["pipeline"] == "A_B_C" and "its file is damaged" in failed["message"]
+    assert len(lake.influxdb.points) == 1

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from neocampus_lake.errors import InvalidInput
@@ -77,15 +76,17 @@ def process(conf: Mapping[str, Any] | None, run: RunInfo) -> BatchReport:
         return objects.open(event.project_id, event.container, event.object_name)
 
     metadata = MetadataStore(client)
-    report = process_batch(
-        events,
-        metadata=metadata,
-        open_object=open_object,
-        router=pipelines.load([Path(config["pipelines_dir"])]),
-        sinks=stores.sinks(config, metadata, objects),
-        run=run,
-        object_seconds=config["object_seconds"],
-    )
+    with pipelines.runner(config) as run_steps:
+        report = process_batch(
+            events,
+            metadata=metadata,
+            open_object=open_object,
+            router=pipelines.router(config),
+            sinks=stores.sinks(config, metadata, objects),
+            run=run,
+            object_seconds=config["object_seconds"],
+            run_steps=run_steps,
+        )
     for failure in report.failed:
         log.warning("%(container)s/%(object)s: %(message)s", failure)
     log.info(

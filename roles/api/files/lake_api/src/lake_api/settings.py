@@ -108,6 +108,18 @@ class Limits(_Section):
     bytes; three blocks of a request are in memory at most."""
 
 
+class Pipelines(_Section):
+    """What the API knows of pipelines, and what a dry run may use."""
+
+    root: Path = Path("/opt/neocampus/api-pipelines")
+    """Folder of the projects' pipelines that are in force."""
+    dry_run_bytes: int = Field(default=16 * MIB, ge=1)
+    dry_run_memory_bytes: int = Field(default=512 * MIB, ge=1)
+    dry_run_seconds: float = Field(default=20, gt=0)
+    dry_runs: int = Field(default=2, ge=1)
+    """How many one process of the API runs at the same time."""
+
+
 class Settings(_Section):
     """All of it."""
 
@@ -119,6 +131,7 @@ class Settings(_Section):
     mongodb: Mongodb
     influxdb: Influxdb
     limits: Limits = Limits()
+    pipelines: Pipelines = Pipelines()
 
 
 def load(path: str | os.PathLike[str] | None = None) -> Settings:

@@ -21,7 +21,7 @@ from .documents import history_entry, operation
 from .errors import LakeError, NoPipeline, NotFound, ParseError, StoreError, present
 from .events import Event
 from .parsers.report import Options, RowErrors
-from .pipelines import Declaration, Router
+from .pipelines import Declaration, Router, run_here
 from .points import Point
 from .records import Document, File, Member, Node, Record, Relation, Row
 from .sinks.base import Origin, Sink, Writer
@@ -29,6 +29,7 @@ from .states import DELETED, Change
 
 if TYPE_CHECKING:
     from .metadata import MetadataStore, Result
+    from .pipelines import Runner
 
 log = logging.getLogger(__name__)
 
@@ -173,11 +174,13 @@ def process_batch(
     sinks: Iterable[Sink],
     run: RunInfo,
     object_seconds: float = OBJECT_SECONDS,
+    run_steps: Runner = run_here,
 ) -> BatchReport:
     """Applies a batch of events to their objects' documents, processes the objects that they ask for, and logs on each
     document what became of it.
 
-    A bad object fails alone, and so does one that takes longer than `object_seconds`. Doing a batch again is safe: what
+    A bad object fails alone, and so does one that takes longer than `object_seconds`. `run_steps` runs the steps of a
+    pipeline (see isolated.Runner for those that have an environment of their own). Doing a batch again is safe: what
     this run has done already is not done twice, and sinks are idempotent.
     Errors: StoreError (retriable) when a store is away, or Swift does not give an object: then the others are done and
     logged, and the batch has to be done again.
@@ -193,7 +196,7 @@ def process_batch(
                 else:
                     report.ignored += 1
             continue
-        batch = _StoreBatch(store, report, metadata, open_object, router, by_name, run, object_seconds)
+        batch = _StoreBatch(store, report, metadata, open_object, router, by_name, run, object_seconds, run_steps)
         problems += batch.process(group)
     if problems:
         raise problems[0]
@@ -262,6 +265,7 @@ class _StoreBatch:
         sinks: Mapping[str, Sink],
         run: RunInfo,
         object_seconds: float,
+        run_steps: Runner,
     ) -> None:
         self._store = store
         self._report = report
@@ -271,6 +275,7 @@ class _StoreBatch:
         self._sinks = sinks
         self._run = run
         self._object_seconds = object_seconds
+        self._run_steps = run_steps
         self._waiting: list[_Work] = []
         self._waiting_records = 0
         self._waiting_size = 0
@@ -407,10 +412,8 @@ class _StoreBatch:
             metadata=work.document,
         )
         work.errors = options.report
-        records: Iterable[Record] = declaration.parser.load()(stream, options)
-        for transform in declaration.transforms:
-            records = transform.load()(records, transform.options)
-        for record in records:
+        declaration.check()
+        for record in self._run_steps(declaration, stream, options, watch.check):
             work.counts[self._sink_of(record, declaration).name, type(record)] += 1
             watch.check()
             yield record
