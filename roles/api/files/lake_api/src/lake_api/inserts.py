@@ -5,9 +5,12 @@
 1. The form is read until the file is known to be whole (small, or spooled) or metadata is known (then it streams). Of
    many files, a block is read.
 2. The container is made in Swift and its store claimed, at its first object.
-3. An id is reserved and the metadata document written, `pending`: for a block by one write each.
+3. An id is reserved and the metadata document written, `pending`.
 4. The object is put under that id with the user's token; Swift's event finds the document.
-5. The document is marked `stored`: those of a block by one write.
+5. The document is marked `stored`.
+
+Steps 3 and 5 are one write each for all files that are there at the same time, of a block or of several requests: what
+MongoDB and its replication spend on a write hardly depends on the number of documents.
 
 When Swift certainly did not take an object, its document is removed. When that is not certain, or the last step fails,
 it stays `pending` and reconciliation settles it. An object in Swift is never overwritten.
@@ -17,8 +20,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 from neocampus_lake import documents
@@ -29,9 +34,9 @@ from . import forms
 from .errors import ApiError
 from .identity import Identity
 from .settings import Limits
-from .stores import Stores, blocking
+from .stores import Stores, Together, blocking
 from .swift import ObjectExists, Swift, SwiftAway, Target
-from .uploads import Blocks, Reader, Upload
+from .uploads import Blocks, Place, Reader, Upload
 
 log = logging.getLogger("lake_api.inserts")
 
@@ -40,20 +45,6 @@ _CONTAINER_SECONDS = 60.0
 _CONTAINERS_KEPT = 10_000
 _ID_TRIES = 3
 _BLOCKS = 2  # that are stored at the same time: while the last objects of one are put, those of the next begin
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the objects of a request go, for whom, and how many may be put at the same time."""
-
-    identity: Identity
-    container: str
-    store: str
-    puts: anyio.Semaphore
-
-    @property
-    def project_id(self) -> str:
-        return self.identity.project_id or ""
 
 
 @dataclass(eq=False)
@@ -80,6 +71,8 @@ class Inserter:
     def __init__(self, limits: Limits, swift: Swift, stores: Stores) -> None:
         self._limits, self._swift, self._stores = limits, swift, stores
         self._reader = Reader(limits)
+        self._documents = Together(self._write_documents)
+        self._marks = Together(self._mark)
         self._containers: dict[tuple[str, str], tuple[str, float]] = {}
 
     async def insert(self, identity: Identity, container: str, form: forms.FormReader) -> Upload:
@@ -91,9 +84,9 @@ class Inserter:
         upload = await self._reader.single(form)
         try:
             upload.content_type()
-            place = await self._place(identity, container)
-            await self._register(place, [upload])
-            await self._store(place, [upload])
+            upload.place = await self._place(identity, container)
+            await self._register([upload])
+            await self._store([upload])
         finally:
             upload.close()
         if upload.error:
@@ -115,12 +108,14 @@ class Inserter:
                 while block := await blocks.block():
                     place = place or await self._place(identity, container)
                     bulk.uploads += block
+                    for upload in block:
+                        upload.place = place
                     await room.acquire()
-                    await self._register(place, block)  # here, so that ids follow the order of the files
+                    await self._register(block)  # here, so that ids follow the order of the files
                     if block[0].form:  # it has to be read before anything else of the form
-                        await self._store_block(place, block, room)
+                        await self._store_block(block, room)
                     else:
-                        group.start_soon(self._store_block, place, block, room)
+                        group.start_soon(self._store_block, block, room)
             except (ApiError, LakeError, ClientDisconnect) as error:
                 bulk.error = error
         if bulk.error and not bulk.uploads:
@@ -133,9 +128,9 @@ class Inserter:
             await form.skip()  # a client that is still sending would not see the answer
         return bulk
 
-    async def _store_block(self, place: Place, block: Sequence[Upload], room: anyio.Semaphore) -> None:
+    async def _store_block(self, block: Sequence[Upload], room: anyio.Semaphore) -> None:
         try:
-            await self._store(place, block)
+            await self._store(block)
         finally:
             for upload in block:
                 upload.close()
@@ -159,68 +154,69 @@ class Inserter:
             self._containers[key] = (store, time.monotonic() + _CONTAINER_SECONDS)
         return Place(identity, container, store, anyio.Semaphore(self._limits.bulk_puts))
 
-    async def _store(self, place: Place, uploads: Sequence[Upload]) -> None:
+    async def _store(self, uploads: Sequence[Upload]) -> None:
         """Steps 4 and 5: each upload is `stored`, or has its `error`."""
         for last in (False, False, True):
-            await self._put_all(place, [upload for upload in uploads if not (upload.stored or upload.error)])
+            await self._put_all([upload for upload in uploads if not (upload.stored or upload.error)])
             # Someone put an object of this name past the API. It stays as it is; ours takes the next id.
             taken = [upload for upload in uploads if isinstance(upload.error, ObjectExists) and not upload.form]
             if last or not taken:
                 return
             for upload in taken:
                 upload.error = None
-            await self._register(place, taken)
+            await self._register(taken)
 
-    async def _register(self, place: Place, uploads: Sequence[Upload]) -> None:
+    async def _register(self, uploads: Sequence[Upload]) -> None:
         """Step 3, for those without `error`; each then has its document, or its error."""
-        waiting = [upload for upload in uploads if not upload.error]
-        try:
-            await blocking(self._write_documents, place, waiting)
-        except LakeError as error:
-            for upload in waiting:
-                upload.error = upload.error or error
+        await self._documents.do(upload for upload in uploads if not upload.error)
 
-    def _write_documents(self, place: Place, uploads: Sequence[Upload]) -> None:
-        """Reserve ids and write the documents; what is wrong with one upload is its `error`. Blocks. LakeError."""
-        waiting = list(uploads)
+    def _write_documents(self, uploads: Sequence[Upload]) -> None:
+        """Reserve ids and write the documents; what is wrong with one upload is its `error`. Blocks."""
+        waiting = uploads
         for _ in range(_ID_TRIES):
+            waiting = self._insert(waiting)
             if not waiting:
                 return
-            ids = self._stores.metadata.reserve_ids(len(waiting))
-            for upload, object_id in zip(waiting, ids, strict=True):
-                try:
-                    upload.document = documents.new_document(
-                        object_id=object_id,
-                        container=place.container,
-                        project_id=place.project_id,
-                        user=place.identity.user,
-                        object_name=object_id,
-                        original_name=upload.name or object_id,
-                        content_type=upload.content_type(),
-                        size=upload.size if upload.whole else 0,
-                        metadata=upload.metadata,
-                    )
-                except LakeError as error:
-                    upload.error = error
-            made = {upload.object_id: upload for upload in waiting if not upload.error}
-            known = self._stores.metadata.insert_many(place.store, [present(one.document) for one in made.values()])
-            waiting = [made[object_id] for object_id in sorted(known, key=int)]
         for upload in waiting:
-            upload.error = Conflict(f"{place.store}: the ids for this object were taken meanwhile; send it again")
+            upload.error = Conflict("the ids for this object were taken meanwhile; send it again")
 
-    async def _put_all(self, place: Place, uploads: Sequence[Upload]) -> None:
+    def _insert(self, uploads: Sequence[Upload]) -> Sequence[Upload]:
+        """Give the uploads ids and write their documents; returns those whose ids are known already."""
+        made = []
+        try:
+            ids = self._stores.ids.take(len(uploads))
+        except Exception as error:
+            _fail(uploads, error)
+            return ()
+        for upload, object_id in zip(uploads, ids, strict=True):
+            try:
+                upload.document = _document(upload, object_id)
+                made.append(upload)
+            except Exception as error:
+                upload.error = error
+        again: list[Upload] = []
+        for store, group in _by_store(made).items():
+            try:
+                known = self._stores.metadata.insert_many(store, [present(upload.document) for upload in group])
+            except Exception as error:
+                _fail(group, error)  # any of the documents may be there, pending
+            else:
+                again += [upload for upload in group if upload.object_id in known]
+        return again
+
+    async def _put_all(self, uploads: Sequence[Upload]) -> None:
         """Steps 4 and 5."""
         try:
             async with anyio.create_task_group() as group:
                 for upload in uploads:
-                    group.start_soon(self._put, place, upload)
+                    group.start_soon(self._put, upload)
         finally:
             with anyio.CancelScope(shield=True):
-                await self._settle(place, uploads)
+                await self._settle(uploads)
 
-    async def _put(self, place: Place, upload: Upload) -> None:
+    async def _put(self, upload: Upload) -> None:
         """Step 4 for one object."""
-        document = present(upload.document)
+        place, document = present(upload.place), present(upload.document)
         target = Target(place.project_id, place.container, document["swift_object_name"])
         known = {"size": upload.size, "md5": upload.md5.hexdigest()} if upload.whole else {}
         body = upload.head if not (upload.spool or upload.form) else lambda: self._reader.content(upload)
@@ -240,35 +236,67 @@ class Inserter:
                 return
         md5 = upload.md5.hexdigest()
         if etag and etag != md5:
-            log.error(
-                "object %s of %r: Swift has etag %s for content of MD5 %s", upload.object_id, place.store, etag, md5
-            )
+            log.error("object %s: Swift has etag %s for content of MD5 %s", upload.object_id, etag, md5)
             upload.error = ApiError(502, "checksum_mismatch", "the content changed on its way to Swift; send it again")
             upload.uncertain = True
             return
         upload.stored = True
 
-    async def _settle(self, place: Place, uploads: Sequence[Upload]) -> None:
+    async def _settle(self, uploads: Sequence[Upload]) -> None:
         """Step 5, and the end of the documents of what is not stored."""
         stored = [upload for upload in uploads if upload.stored]
         if stored:
-            what = {upload.object_id: (upload.md5.hexdigest(), upload.size) for upload in stored}
-            try:
-                await blocking(self._stores.metadata.mark_stored_many, place.store, what)
-            except LakeError as error:
-                # The objects and their events are safe, so this is a success; reconciliation will mark the documents.
-                log.error("objects %s of %r are stored but stay pending: %s", ", ".join(what), place.store, error)
-            else:
-                now = documents.utc()
-                for upload in stored:
-                    etag, size = what[upload.object_id]
-                    present(upload.document).update(etag=etag, size=size, status="stored", last_modified=now)
+            await self._marks.do(stored)
         for upload in uploads:
             if upload.uncertain:
-                log.error("object %s of %r may or may not be in Swift: it stays pending", upload.object_id, place.store)
-        left = [upload.object_id for upload in uploads if not (upload.stored or upload.uncertain)]
-        if left:
+                log.error("object %s may or may not be in Swift: it stays pending", upload.object_id)
+        left = _by_store(upload for upload in uploads if not (upload.stored or upload.uncertain))
+        for store, group in left.items():
+            ids = [upload.object_id for upload in group]
             try:
-                await blocking(self._stores.metadata.abandon_many, place.store, left)
+                await blocking(self._stores.metadata.abandon_many, store, ids)
             except LakeError as error:
-                log.error("the documents of objects %s of %r stay pending: %s", ", ".join(left), place.store, error)
+                log.error("the documents of objects %s of %r stay pending: %s", ", ".join(ids), store, error)
+
+    def _mark(self, uploads: Sequence[Upload]) -> None:
+        """Step 5, for those that are stored. Blocks."""
+        for store, group in _by_store(uploads).items():
+            stored = {upload.object_id: (upload.md5.hexdigest(), upload.size) for upload in group}
+            try:
+                self._stores.metadata.mark_stored_many(store, stored)
+            except Exception as error:
+                # The objects and their events are safe, so this is a success; reconciliation will mark the documents.
+                log.error("objects %s of %r are stored but stay pending: %s", ", ".join(stored), store, error)
+                continue
+            now = documents.utc()
+            for upload in group:
+                etag, size = stored[upload.object_id]
+                present(upload.document).update(etag=etag, size=size, status="stored", last_modified=now)
+
+
+def _document(upload: Upload, object_id: str) -> dict[str, Any]:
+    """The metadata document of an upload. Errors: InvalidInput."""
+    place = present(upload.place)
+    return documents.new_document(
+        object_id=object_id,
+        container=place.container,
+        project_id=place.project_id,
+        user=place.identity.user,
+        object_name=object_id,
+        original_name=upload.name or object_id,
+        content_type=upload.content_type(),
+        size=upload.size if upload.whole else 0,
+        metadata=upload.metadata,
+    )
+
+
+def _by_store(uploads: Iterable[Upload]) -> Mapping[str, list[Upload]]:
+    found: dict[str, list[Upload]] = defaultdict(list)
+    for upload in uploads:
+        found[present(upload.place).store].append(upload)
+    return found
+
+
+def _fail(uploads: Iterable[Upload], error: Exception) -> None:
+    for upload in uploads:
+        upload.error = error

@@ -17,11 +17,13 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+import anyio
 from neocampus_lake import content_types, documents
 from neocampus_lake.errors import InvalidDocument, LakeError, present
 
 from . import forms
 from .errors import ApiError, bad_request
+from .identity import Identity
 from .settings import Limits
 from .stores import blocking
 
@@ -29,6 +31,21 @@ log = logging.getLogger("lake_api.uploads")
 
 _PIECE = 256 * 1024
 _EXAMPLE = '{"application": "comfort"}'
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the objects of a request go, for whom, and how many may be put at the same time."""
+
+    identity: Identity
+    container: str
+    store: str
+    puts: anyio.Semaphore
+
+    @property
+    def project_id(self) -> str:
+        """The project that the container is of."""
+        return self.identity.project_id or ""
 
 
 @dataclass(eq=False)
@@ -49,6 +66,8 @@ class Upload:
     whole: bool = False
     """Whether the file, and if it is alone the form around it, came to its end."""
 
+    place: Place | None = None
+    """Where it goes."""
     document: dict[str, Any] | None = None
     """Its metadata document, once that is written."""
     stored: bool = False
