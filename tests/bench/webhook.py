@@ -43,7 +43,7 @@ WARM = 5
 TIMEOUT = 2  # seconds that the synchronous filter waits for an answer
 GOAL = 0.98
 RESAMPLES = 10_000
-CLEARING = 300.0  # seconds for the nodes to remove what was made
+CLEARING = 600.0  # seconds for the nodes to remove what was made
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,11 @@ class Agent:
         """Let it clear up, and wait for that. Errors: BenchError where something is left."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        if self._process.wait(CLEARING):
+        try:
+            code = self._process.wait(CLEARING)
+        except subprocess.TimeoutExpired:
+            raise BenchError(f"{self.node}: is not through with removing what was made there") from None
+        if code:
             raise BenchError(f"{self.node}: not everything was removed there")
 
 
@@ -219,33 +223,39 @@ def measure(agents: Sequence[Agent], name: str, seconds: float) -> Block:
     return Block(puts / done["seconds"], (servers + proxy) / puts * 1000, proxy / puts * 1000)
 
 
-def take(rounds: int, seconds: float, chance: random.Random) -> tuple[list[float], list[dict[str, Block]]]:
-    """Seconds of a POST to Airflow, and the blocks of each round. Errors: BenchError, requests.RequestException."""
+def prepare(stack: ExitStack) -> tuple[list[Agent], list[float]]:
+    """The agents of the nodes, the first with proxies and container, and the seconds of a POST to Airflow. They clear
+    up when STACK ends. Errors: BenchError, requests.RequestException."""
     token, project = log_in()
     secrets = yaml.safe_load((ROOT / "build/local/secrets.yml").read_text())
     account = {"username": "lake-admin", "password": secrets["lake_secret_airflow_admin"]}
-    with ExitStack() as stack:
-        agents = []
-        for node in NODES:
-            agents.append(Agent(node))
-            stack.callback(agents[-1].close)
-        here = agents[0]
-        waits = here.ask("airflow", **account, count=POSTS)[WARM:]
-        variants = {name: variant.changes for name, variant in VARIANTS.items()}
-        files = {name: (HERE / name).read_text() for name in ("synchronous.py", "receiver.py")}
-        here.ask("proxies", files=files, variants=variants, waits=waits)
-        here.ask("container", path=f"/v1/AUTH_{project}/{CONTAINER}", token=token, plain=ABSENT, webhook=WEBHOOK)
-        for name in VARIANTS:  # caches and connections
-            measure(agents, name, 0.5)
-        found = []
-        for number, names in enumerate(plan(rounds, chance), 1):
-            found.append({name: measure(agents, name, seconds) for name in names})
-            end = "\n" if number == rounds else "\r"
-            print(f"  round {number} of {rounds}", end=end, file=sys.stderr, flush=True)
-    return waits, found
+    agents = []
+    for node in NODES:
+        agents.append(Agent(node))
+        stack.callback(agents[-1].close)
+    here = agents[0]
+    waits = here.ask("airflow", **account, count=POSTS)[WARM:]
+    variants = {name: variant.changes for name, variant in VARIANTS.items()}
+    files = {name: (HERE / name).read_text() for name in ("synchronous.py", "receiver.py")}
+    here.ask("proxies", files=files, variants=variants, waits=waits)
+    here.ask("container", path=f"/v1/AUTH_{project}/{CONTAINER}", token=token, plain=ABSENT, webhook=WEBHOOK)
+    for name in VARIANTS:  # caches and connections
+        measure(agents, name, 0.5)
+    return agents, waits
 
 
-def main() -> int:
+def report(waits: Sequence[float], rounds: Sequence[dict[str, Block]], chance: random.Random) -> None:
+    """Print the figures."""
+    fast, middle, slow = (1000 * value for value in statistics.quantiles(waits, n=4, method="inclusive"))
+    print(f"Airflow took {middle:.0f} ms for a POST (quartiles {fast:.0f} and {slow:.0f} ms, {len(waits)} POSTs).\n")
+    print("\n".join(table(rounds, chance)))
+    print("\nRatios: median (quartiles; 95 % interval of the median).")
+    reached = Spread.of(ratios(rounds, WEBHOOK, lambda block: block.rate), chance).median
+    verdict = "reached" if reached >= GOAL else "MISSED"
+    print(f"webhook ÷ absent, PUT/s: {reached:.3f}, goal {GOAL}: {verdict}", flush=True)
+
+
+def main() -> None:
     """Take the figures and print them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=40)
@@ -253,24 +263,22 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the order of the blocks")
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
-    print(
-        f"load before: {os.getloadavg()[0]:.2f}; {arguments.rounds} rounds of {arguments.seconds:g} s a block",
-        flush=True,
-    )
+    count = arguments.rounds
+    print(f"load before: {os.getloadavg()[0]:.2f}; {count} rounds of {arguments.seconds:g} s a block", flush=True)
     try:
-        waits, rounds = take(arguments.rounds, arguments.seconds, chance)
+        with ExitStack() as stack:
+            agents, waits = prepare(stack)
+            rounds = []
+            for number, names in enumerate(plan(count, chance), 1):
+                rounds.append({name: measure(agents, name, arguments.seconds) for name in names})
+                end = "\n" if number == count else "\r"
+                print(f"  round {number} of {count}", end=end, file=sys.stderr, flush=True)
+            report(waits, rounds, chance)
     except (BenchError, requests.RequestException) as error:
         sys.exit(f"FAILED: {error}")
     except KeyboardInterrupt:
         sys.exit("stopped; what was made on the nodes is removed")
-    fast, middle, slow = (1000 * value for value in statistics.quantiles(waits, n=4, method="inclusive"))
-    print(f"Airflow took {middle:.0f} ms for a POST (quartiles {fast:.0f} and {slow:.0f} ms, {len(waits)} POSTs).\n")
-    print("\n".join(table(rounds, chance)))
-    print("\nRatios: median (quartiles; 95 % interval of the median).")
-    reached = Spread.of(ratios(rounds, WEBHOOK, lambda block: block.rate), chance).median
-    print(f"webhook ÷ absent, PUT/s: {reached:.3f}, goal {GOAL}: {'reached' if reached >= GOAL else 'MISSED'}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
