@@ -58,14 +58,16 @@ _MONTHS = {
 _CLOCK = r"(\d\d?)(?::|[hH])(\d\d)(?:[:m](\d\d)(?:[.,](\d{1,18}))?s?)?(?:\s*([AaPp])\.?[Mm]\.?)?"
 _ZONE = r"(?:\s*([Zz]|UTC|GMT)|\s*([+-])(\d\d):?(\d\d)?)?"
 _MOMENT = re.compile(
-    r"(?:"
-    r"(?P<y>\d{4})(?P<s1>[-/.])(?P<m>\d\d?)(?P=s1)(?P<d>\d\d?)"
-    r"|(?P<basic>\d{8})"
-    r"|(?P<a>\d\d?)(?P<s2>[-/. ])(?P<b>\d\d?)(?P=s2)(?P<c>\d{4}|\d\d)"
-    r"|(?P<nd>\d\d?)[-/. ]?(?P<nm>[^\W\d_]{3,9})\.?[-/, ]+(?P<ny>\d{4}|\d\d)"
-    r"|(?P<am>[^\W\d_]{3,9})\.? (?P<ad>\d\d?),? (?P<ay>\d{4})"
-    r")(?:[Tt]|,?\s+|$)"
-    rf"(?:(?P<clock>(?<=[Tt\s]){_CLOCK})(?P<zone>{_ZONE})|(?<=[Tt])(?P<bare>\d{{4}}(?:\d\d)?)(?P<barezone>{_ZONE}))?",
+    (
+        r"(?:"
+        r"(?P<y>\d{4})(?P<s1>[-/.])(?P<m>\d\d?)(?P=s1)(?P<d>\d\d?)"
+        r"|(?P<basic>\d{8})"
+        r"|(?P<a>\d\d?)(?P<s2>[-/. ])(?P<b>\d\d?)(?P=s2)(?P<c>\d{4}|\d\d)"
+        r"|(?P<nd>\d\d?)[-/. ]?(?P<nm>[^\W0-9_]{3,9})\.?[-/, ]+(?P<ny>\d{4}|\d\d)"
+        r"|(?P<am>[^\W0-9_]{3,9})\.? (?P<ad>\d\d?),? (?P<ay>\d{4})"
+        r")(?:[Tt]|,?\s+|$)"
+        rf"(?:(?P<clock>(?<=[Tt\s]){_CLOCK})(?P<zone>{_ZONE})|(?<=[Tt])(?P<bare>\d{{4}}(?:\d\d)?)(?P<barezone>{_ZONE}))?"
+    ).replace(r"\d", "[0-9]")  # months have letters with accents, digits are those of ASCII
 )
 _TIME = re.compile(_CLOCK, re.ASCII)
 _ISO_MINUTE = re.compile(r"[Tt ](\d\d):(\d\d)", re.ASCII)
