@@ -126,6 +126,20 @@ def test_any_text_is_a_time_or_refused(text):
     looks_timed(text)
 
 
+def test_local_times_that_were_not_there_or_twice():
+    def read(text, **options):
+        return format_time(TimeReader(Zone("Europe/Paris", **options)).ns(text))
+
+    gap, fold = "2021-03-28 02:30", "2021-10-31 02:30"
+    with pytest.raises(InvalidInput, match="does not exist in Europe/Paris"):
+        read(gap, fold="first")
+    with pytest.raises(InvalidInput, match="was there twice in Europe/Paris"):
+        read(fold, gap="shift")
+    assert read(gap, gap="shift") == "2021-03-28T01:30:00Z"
+    assert read(fold, fold="first") == "2021-10-31T00:30:00Z"
+    assert read(fold, fold="second") == "2021-10-31T01:30:00Z"
+
+
 def test_times_of_day():
     assert time_of_day("11:05") == time(11, 5)
     assert time_of_day("1:05:30.5 pm") == time(13, 5, 30, 500_000)

@@ -334,6 +334,8 @@ def test_entities_are_refused():
     with pytest.raises(ParseError, match="document type declaration"):
         parse(raw(rows.replace("&c;", "&a;"), head=secret))
     with pytest.raises(ParseError, match="document type declaration"):
+        parse(raw(rows.replace("&c;", "a"), head="<!DOCTYPE x>"))
+    with pytest.raises(ParseError, match="document type declaration"):
         parse(raw("", parts={"xl/strings.xml": f'{bomb}<sst xmlns="{MAIN}"/>'}))
 
 
