@@ -9,7 +9,9 @@ from datetime import time as clock
 from decimal import Decimal
 from pathlib import Path
 
+import airportsdata
 import pytest
+import tzdata
 from hypothesis import given
 from hypothesis import strategies as st
 from neocampus_lake.errors import InvalidInput, ParseError
@@ -626,7 +628,6 @@ def test_hourly_temperatures_of_two_cities():
 
 
 def test_the_airports_of_the_world():
-    airportsdata = pytest.importorskip("airportsdata")
     options = Options(filename="airports.csv")
     with (Path(airportsdata.__file__).parent / "airports.csv").open("rb") as stream:
         rows = {row.values["icao"]: row.values for row in table.parse(stream, options)}
@@ -638,7 +639,6 @@ def test_the_airports_of_the_world():
 
 
 def test_the_list_of_time_zones():
-    tzdata = pytest.importorskip("tzdata")
     options = Options(filename="zone.tab", content_type="text/tab-separated-values")
     with (Path(tzdata.__file__).parent / "zoneinfo/iso3166.tab").open("rb") as stream:
         rows = [list(row.values.values()) for row in table.parse(stream, options)]

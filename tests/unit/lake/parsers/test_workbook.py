@@ -7,17 +7,15 @@ import zipfile
 from datetime import UTC, date, datetime, time
 from xml.sax.saxutils import escape
 
+import openpyxl
 import pytest
+import xlwt
 from neocampus_lake.errors import ParseError
 from neocampus_lake.parsers import table, workbook
 from neocampus_lake.parsers.report import Options
 from neocampus_lake.points import Point
 from neocampus_lake.records import Row
 from neocampus_lake.times import format_time
-
-openpyxl = pytest.importorskip("openpyxl")
-xlwt = pytest.importorskip("xlwt")
-pytest.importorskip("xlrd")
 
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
