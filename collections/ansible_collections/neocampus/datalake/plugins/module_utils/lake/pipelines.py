@@ -15,7 +15,7 @@ A declaration (declaration.schema.json says all of it):
       filenames: ["station-*.csv"]
     weight: light               # or heavy: handed to Spark
     steps:
-      parser: time_series_csv   # of the library, or package.module:function; {function: …, options: {…}}
+      parser: table             # of the library, or package.module:function; {function: …, options: {…}}
       transforms: []
       sinks: [influxdb]
 """
@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 PARSERS = {
     "archive": ".parsers.archive:parse",
     "sensor_json": ".parsers.sensor:parse",
-    "time_series_csv": ".parsers.table:parse",
+    "table": ".parsers.table:parse",
+    "time_series_csv": ".parsers.table:parse_series",
 }
 """The library's own parsers."""
 SINKS = frozenset({"documents", "influxdb", "neo4j", "objects", "sql"})
