@@ -173,7 +173,7 @@ def test_a_bad_object_fails_alone(lake):
         lake.put("1", MESSAGE),
         lake.put("2", b'[{"topic": "u4/302/humidity", "value":'),
         lake.put("3", {"no": "message"}),
-        lake.put("4", b"\x89PNG", "image/png"),
+        lake.put("4", b"%PDF-1.7", "application/pdf"),
         lake.put("5", NotFound("no object 5 in container campus")),
         lake.put("6", {**MESSAGE, "topic": "u4/303/humidity"}),
     ]

@@ -51,7 +51,7 @@ def test_every_problem_is_told_where_it_is():
     ]
     assert "PROJECT_USER_TASKNAME" in lines[0]
     assert lines[2].endswith("'meteo' is not what is expected: a list of texts: names of containers")
-    assert "documents, influxdb" in lines[3]
+    assert "influxdb, mongodb" in lines[3]
 
 
 def test_json_is_taken_too_and_has_places():

@@ -48,7 +48,12 @@ def sinks(config: Mapping[str, Any], metadata: MetadataStore, objects: Swift) ->
     from neocampus_lake.sinks.influxdb import InfluxDB, InfluxDBSink
     from neocampus_lake.sinks.objects import ObjectsSink
 
-    return [
+    found: list[Sink] = [
         InfluxDBSink(InfluxDB(**config["influxdb"], ca_file=config["ca_file"])),
         ObjectsSink(metadata, objects.put),
     ]
+    if config.get("neo4j"):
+        from neocampus_lake.sinks.neo4j import Neo4j, Neo4jSink
+
+        found.append(Neo4jSink(Neo4j(**config["neo4j"], ca_file=config["ca_file"])))
+    return found

@@ -46,16 +46,17 @@ if TYPE_CHECKING:
 
 PARSERS = {
     "archive": ".parsers.archive:parse",
+    "image": ".parsers.image:parse",
     "sensor_json": ".parsers.sensor:parse",
     "table": ".parsers.table:parse",
     "time_series_csv": ".parsers.table:parse_series",
 }
 """The library's own parsers."""
-SINKS = frozenset({"documents", "influxdb", "neo4j", "objects", "sql"})
+SINKS = frozenset({"influxdb", "mongodb", "neo4j", "objects", "sql"})
 """The gold stores, and `objects`: what comes out of an archive goes into Swift again."""
 KEPT = {
-    "documents": ("Document", "File"),
     "influxdb": ("Point",),
+    "mongodb": ("Document", "File"),
     "neo4j": ("Node", "Relation"),
     "objects": ("Member",),
     "sql": ("Row",),
