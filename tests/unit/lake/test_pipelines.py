@@ -12,6 +12,8 @@ from neocampus_lake.parsers import sensor, table
 from neocampus_lake.pipelines import KEPT, SINKS, Declaration, Router, _overlap, load_declarations
 from neocampus_lake.schema import schema
 
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
 
 def declaration(name="CAMPUS_ALICE_TASK", steps=None, weight="light", **match):
     data = {
@@ -36,17 +38,20 @@ def document(**changes):
 
 
 @pytest.mark.parametrize(
-    ("content_type", "name", "parser"),
+    ("content_type", "name", "parser", "sinks"),
     [
-        ("application/json", "sensor_json", sensor.parse),
-        ("Application/JSON; charset=utf-8", "sensor_json", sensor.parse),
-        ("application/x-ndjson", "sensor_json", sensor.parse),
-        ("text/csv", "time_series_csv", table.parse),
+        ("application/json", "sensor_json", sensor.parse, ("influxdb",)),
+        ("Application/JSON; charset=utf-8", "sensor_json", sensor.parse, ("influxdb",)),
+        ("application/x-ndjson", "sensor_json", sensor.parse, ("influxdb",)),
+        ("text/csv", "table_csv", table.parse, ("influxdb", "sql")),
+        ("text/plain", "time_series_text", table.parse, ("influxdb",)),
+        ("application/vnd.ms-excel", "table_excel", table.parse, ("influxdb", "sql")),
+        (XLSX, "table_excel", table.parse, ("influxdb", "sql")),
     ],
 )
-def test_built_in_pipelines(content_type, name, parser):
+def test_built_in_pipelines(content_type, name, parser, sinks):
     found = Router(load_declarations()).route(document(content_type=content_type))
-    assert found.name == name and found.weight == "light" and found.sinks == ("influxdb",)
+    assert found.name == name and found.weight == "light" and found.sinks == sinks
     # The functions may be loaded under another name of the package: the same file is what counts.
     assert found.parser.load().__code__.co_filename == parser.__code__.co_filename
 
@@ -234,7 +239,7 @@ def test_a_project_s_declarations_join_the_built_in_ones(tmp_path):
     found = router.route(document(swift_container="meteo", data_processing="custom"))
     assert (found.name, found.version, found.weight) == ("METEO_BOB_STATIONS", "2", "heavy")
     assert found.parser.options == {"delimiter": ";"}
-    assert router.route(document(swift_container="meteo")).name == "time_series_csv"
+    assert router.route(document(swift_container="meteo")).name == "table_csv"
     assert [d.name for d in load_declarations([tmp_path], built_in=False)] == ["METEO_BOB_STATIONS"]
 
 

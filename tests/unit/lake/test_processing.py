@@ -509,7 +509,7 @@ def test_a_removal_of_what_was_never_there_makes_nothing(lake):
 
 
 def test_a_new_type_has_the_object_processed_again(lake):
-    event = lake.put("dir/day.csv", b"date,value\n2021-07-22,3\n", "text/plain")
+    event = lake.put("dir/day.csv", b"date,value\n2021-07-22,3\n", "text/x-mine")
     assert len(lake.process(event).failed) == 1
     post = replace(event, type="post", content_type="text/csv", size=0, etag="", timestamp="1626951690.00000")
     report = lake.process(post, run=replace(RUN, run_id="r2"))

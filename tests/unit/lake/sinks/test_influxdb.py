@@ -172,8 +172,8 @@ def test_points_have_time_value_and_tags(http, influx):
 def test_points_say_where_they_come_from_when_asked(http, influx):
     columns, values = ["time", "lake_origin", "value"], [[T, "17/ab12", 1.5], [T + 1, None, 2]]
     http.post(URL + "/query", json=result({"name": "W", "columns": columns, "values": values}))
-    assert all("lake_origin" not in point and "origin" not in point for point in influx.points("campus", "W"))
-    origins = [point["origin"] for point in influx.points("campus", "W", origins=True)]
+    assert all("lake_origin" not in point for point in influx.points("campus", "W"))
+    origins = [point["lake_origin"] for point in influx.points("campus", "W", origins=True)]
     assert origins == [{"object": "17", "operation": "ab12"}, None]
 
 

@@ -75,13 +75,14 @@ def process(conf: Mapping[str, Any] | None, run: RunInfo) -> BatchReport:
     def open_object(event: Event) -> BinaryIO:
         return objects.open(event.project_id, event.container, event.object_name)
 
+    metadata = MetadataStore(client)
     with pipelines.runner(config) as run_steps:
         report = process_batch(
             events,
-            metadata=MetadataStore(client),
+            metadata=metadata,
             open_object=open_object,
             router=pipelines.router(config),
-            sinks=stores.sinks(config),
+            sinks=stores.sinks(config, metadata, objects),
             run=run,
             object_seconds=config["object_seconds"],
             run_steps=run_steps,

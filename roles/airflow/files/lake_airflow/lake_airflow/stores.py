@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from neocampus_lake.metadata import MetadataStore
     from neocampus_lake.sinks.base import Sink
     from pymongo import MongoClient
+
+    from lake_airflow.swift import Swift
 
 SETTINGS = "/etc/airflow/lake.json"
 
@@ -40,8 +43,12 @@ def project_of(client: MongoClient) -> Callable[[str], str | None]:
     return look_up
 
 
-def sinks(config: Mapping[str, Any]) -> list[Sink]:
+def sinks(config: Mapping[str, Any], metadata: MetadataStore, objects: Swift) -> list[Sink]:
     """The gold stores that this lake has. Each connects on first use."""
     from neocampus_lake.sinks.influxdb import InfluxDB, InfluxDBSink
+    from neocampus_lake.sinks.objects import ObjectsSink
 
-    return [InfluxDBSink(InfluxDB(**config["influxdb"], ca_file=config["ca_file"]))]
+    return [
+        InfluxDBSink(InfluxDB(**config["influxdb"], ca_file=config["ca_file"])),
+        ObjectsSink(metadata, objects.put),
+    ]

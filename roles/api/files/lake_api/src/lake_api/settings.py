@@ -89,7 +89,7 @@ class Influxdb(_Section):
 
 
 class Limits(_Section):
-    """Sizes, in bytes."""
+    """Sizes, in bytes, and numbers."""
 
     object_bytes: int = Field(default=5 * 1024 * MIB, ge=1)
     memory_bytes: int = Field(default=MIB, ge=1)
@@ -98,6 +98,14 @@ class Limits(_Section):
     """Largest file that may come before its metadata part."""
     spool_dir: Path = Path("/var/lib/lake-api/spool")
     metadata_bytes: int = Field(default=MIB, ge=1)
+    bulk_files: int = Field(default=1000, ge=1)
+    """Most files in one bulk insertion."""
+    bulk_puts: int = Field(default=8, ge=1)
+    """Objects that one bulk insertion puts in Swift at the same time."""
+    block_files: int = Field(default=64, ge=1)
+    block_bytes: int = Field(default=4 * MIB, ge=1)
+    """A bulk insertion goes block by block. A block ends with so many files, or with the file that reaches so many
+    bytes; three blocks of a request are in memory at most."""
 
 
 class Pipelines(_Section):

@@ -15,7 +15,7 @@ A declaration (declaration.schema.json says all of it):
       filenames: ["station-*.csv"]
     weight: light               # or heavy: handed to Spark
     steps:
-      parser: time_series_csv   # of the library, or package.module:function; {function: …, options: {…}}
+      parser: table             # of the library, or package.module:function; {function: …, options: {…}}
       transforms: []
       sinks: [influxdb]
 """
@@ -44,7 +44,12 @@ if TYPE_CHECKING:
     Runner = Callable[["Declaration", BinaryIO, Options, Callable[[], None]], Iterator[Record]]
     """Runs a declaration's steps on a stream: see run_here."""
 
-PARSERS = {"sensor_json": ".parsers.sensor:parse", "time_series_csv": ".parsers.table:parse"}
+PARSERS = {
+    "archive": ".parsers.archive:parse",
+    "sensor_json": ".parsers.sensor:parse",
+    "table": ".parsers.table:parse",
+    "time_series_csv": ".parsers.table:parse_series",
+}
 """The library's own parsers."""
 SINKS = frozenset({"documents", "influxdb", "neo4j", "objects", "sql"})
 """The gold stores, and `objects`: what comes out of an archive goes into Swift again."""

@@ -367,7 +367,7 @@ class _StoreBatch:
             records = self._records(work, declaration, reader, watch)
             held: list[Record] = []
             weight = 0
-            streamed = int(work.document.get("size") or 0) >= STREAMED_FROM
+            streamed = self._one_by_one(declaration) or int(work.document.get("size") or 0) >= STREAMED_FROM
             if not streamed:
                 for record in records:
                     held.append(record)
@@ -437,7 +437,8 @@ class _StoreBatch:
         origin = self._origin(work, declaration)
         with ExitStack() as stack:
             writers: dict[str, Writer] = {}
-            while chunk := list(itertools.islice(records, min(CHUNK, BUFFERED_RECORDS))):
+            size = 1 if self._one_by_one(declaration) else min(CHUNK, BUFFERED_RECORDS)
+            while chunk := list(itertools.islice(records, size)):
                 for name, same in self._by_sink(chunk, declaration).items():
                     if name not in writers:
                         writers[name] = stack.enter_context(self._sinks[name].writer(origin))
@@ -447,6 +448,9 @@ class _StoreBatch:
             work.places = {name: writer.commit() for name, writer in writers.items()}
         work.finished = True
         self._report.records += work.records
+
+    def _one_by_one(self, declaration: Declaration) -> bool:
+        return any(sink.one_by_one for name, sink in self._sinks.items() if name in declaration.sinks)
 
     def _by_sink(self, records: Iterable[Record], declaration: Declaration) -> dict[str, list[Record]]:
         parts: dict[str, list[Record]] = {}
@@ -462,6 +466,7 @@ class _StoreBatch:
             name=str(work.document.get("original_object_name") or ""),
             content_type=str(work.document.get("content_type") or ""),
             etag=str(work.document.get("etag") or ""),
+            document=work.document,
         )
 
     def _open(self, event: Event) -> BinaryIO:

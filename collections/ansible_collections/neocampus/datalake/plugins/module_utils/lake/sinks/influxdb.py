@@ -193,7 +193,7 @@ class InfluxDB:
         """Points in the order of time: `{time (ISO 8601 UTC), value, **tags}`; `start` <= time < `end`.
 
         Times are datetimes, ISO 8601 texts or ns. `after` is what `cursor` made of the page before. With `origins` each
-        has `origin`: `{object, operation}` of the metadata document that it comes from (null where it is not known).
+        has `lake_origin`: `{object, operation}` of the metadata document that it comes from (null: not known).
         Errors: InvalidInput for a bad time or cursor.
         """
         where, values = [], {}
@@ -222,7 +222,7 @@ class InfluxDB:
             point = {key: value for key, value in row.items() if value is not None}
             point["time"] = format_time(row["time"])
             if origins:
-                point["origin"] = dict(zip(("object", "operation"), origin.split("/"))) if origin else None  # noqa: B905
+                point[ORIGIN] = dict(zip(("object", "operation"), origin.split("/"))) if origin else None  # noqa: B905
             points.append(point)
         return points
 
