@@ -30,7 +30,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TextIO
 
 from . import schema
 from .documents import iso, utc
@@ -542,6 +542,11 @@ def _apply(pipelines: Pipelines, request: Mapping[str, Any]) -> Outcome:
     return pipelines.apply(Wanted(**given), check_mode=bool(request.get("check_mode")))
 
 
+def _say(*lines: object, to: TextIO | None = None) -> None:
+    """Prints lines, for who called the command."""
+    (to or sys.stdout).writelines(f"{line}\n" for line in lines)
+
+
 def main() -> int:
     """Entry point of `lake-pipelines`: 0 when all is well, 1 with the reasons on standard error where not."""
     parser = argparse.ArgumentParser(description="Pipelines of projects on this host.")
@@ -565,22 +570,22 @@ def main() -> int:
         if arguments.command == "list":
             found = [describe(declaration) for declaration in load_declarations()]
             found += [release.describe() for release in pipelines.in_force()]
-            print(json.dumps({"pipelines": found}, indent=2) if arguments.json else _table(found))
+            _say(json.dumps({"pipelines": found}, indent=2) if arguments.json else _table(found))
             return 0
         if arguments.command == "refresh":
             done, failed = pipelines.refresh()
-            print("\n".join(done), end="\n" if done else "")
-            print("\n".join(failed), end="\n" if failed else "", file=sys.stderr)
+            _say(*done)
+            _say(*failed, to=sys.stderr)
             return 1 if failed else 0
         if arguments.command == "apply":
             outcome = _apply(pipelines, json.load(sys.stdin))
         else:
             outcome = pipelines.remove(arguments.name, check_mode=arguments.check)
     except (LakeError, OSError) as error:
-        print(error, file=sys.stderr)
+        _say(error, to=sys.stderr)
         return 1
     diff = {"before": outcome.before, "after": outcome.after}
-    print(
+    _say(
         json.dumps({"changed": outcome.changed, "diff": diff, "pipeline": outcome.pipeline, "removed": outcome.removed})
     )
     return 0
@@ -591,9 +596,9 @@ def _check(pipelines: Pipelines, arguments: argparse.Namespace) -> int:
     for file in arguments.file:
         try:
             pipelines.check(Wanted(file, "to be made" if arguments.package else None))
-            print(f"{file}: well")
+            _say(f"{file}: well")
         except DeclarationError as error:
-            print(error, file=sys.stderr)
+            _say(error, to=sys.stderr)
             wrong += 1
     return 1 if wrong else 0
 
@@ -610,4 +615,4 @@ def _table(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

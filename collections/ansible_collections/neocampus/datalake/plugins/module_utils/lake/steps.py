@@ -402,4 +402,4 @@ def _text(data: bytes | bytearray) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())
