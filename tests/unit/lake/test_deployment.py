@@ -113,7 +113,7 @@ def test_a_pipeline_comes_into_force_changes_and_goes(pipelines, wanted):
     assert len(os.listdir(pipelines.releases)) == 2  # the one before stays for what still runs in it
     assert pipelines.remove("METEO_alice_station").changed
     assert not pipelines.remove("METEO_alice_station").changed
-    assert pipelines.router().route(DOCUMENT).name == "time_series_csv"
+    assert pipelines.router().route(DOCUMENT).name == "table_csv"
 
 
 def test_json_is_taken_too(pipelines, wanted):
@@ -268,7 +268,7 @@ def test_a_damaged_one_keeps_its_objects_and_stops_no_other(pipelines, wanted, q
     with pytest.raises(LakeError, match="METEO_alice_station.*cannot be run: .*replay its objects"):
         found.check()
     assert router.route({**DOCUMENT, "swift_container": "c"}).problem == ""
-    assert router.route({**DOCUMENT, "swift_container": "x"}).name == "time_series_csv"
+    assert router.route({**DOCUMENT, "swift_container": "x"}).name == "table_csv"
     assert "METEO_alice_station cannot be run" in caplog.text
     # Others can still be deployed, and this one mended.
     assert pipelines.apply(wanted(name="METEO_bob_third", match=of("e"))).changed

@@ -43,7 +43,7 @@ def test_specificity_is_as_it_says(match, document, wins):
     router = Router([*load_declarations(), Declaration.from_dict(data)])
     known = {"content_type": "text/csv", "swift_container": "meteo", "data_processing": "default"}
     found = router.route({**known, "original_object_name": "a.csv", **document})
-    assert found.name == ("A_B_C" if wins else "time_series_csv")
+    assert found.name == ("A_B_C" if wins else "table_csv")
 
 
 def test_the_tutorial_s_parser_reads_its_file():

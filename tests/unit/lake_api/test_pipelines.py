@@ -73,7 +73,7 @@ def test_the_list_has_the_library_s_and_the_project_s(api, deploy):
     deploy()
     deploy(name="OTHER_bob_secret", match={"projects": ["p2"], "containers": ["secret"]})
     deploy(name="OWN_bob_task", match={"projects": ["p1"], "containers": ["x"]})
-    assert {"METEO_alice_station", "OWN_bob_task", "time_series_csv"} <= set(names(api))
+    assert {"METEO_alice_station", "OWN_bob_task", "table_csv"} <= set(names(api))
     assert "OTHER_bob_secret" not in names(api)
     [item] = [item for item in api.get("/api/v1/pipelines").json()["items"] if item["name"] == "METEO_alice_station"]
     assert (item["version"], item["source"], item["sinks"], item["problem"]) == ("3", "project", ["sql"], None)
@@ -98,9 +98,9 @@ def test_a_project_s_steps_are_named_and_not_run(dry_run, here, deploy):
     said = dry_run("a.csv", "a,b\n1,2\n", container="meteo").json()
     assert (said["pipeline"], said["version"], said["steps"]) == ("METEO_alice_station", "3", ["station:rows"])
     assert "on the workers" in said["problem"] and "records" not in said
-    assert [found["pipeline"] for found in said["candidates"]] == ["METEO_alice_station", "time_series_csv"]
+    assert [found["pipeline"] for found in said["candidates"]] == ["METEO_alice_station", "table_csv"]
     assert said["candidates"][0]["score"] == {"containers": "exact", "data_processing": "exact"}
-    assert dry_run("a.csv", "time,value\n", container="other").json()["pipeline"] == "time_series_csv"
+    assert dry_run("a.csv", "time,value\n", container="other").json()["pipeline"] == "table_csv"
 
 
 def test_what_no_pipeline_handles(dry_run, here):
