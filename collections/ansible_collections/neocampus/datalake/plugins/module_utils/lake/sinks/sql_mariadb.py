@@ -185,7 +185,7 @@ class MariaDB(Dialect):
     def widen(self, connection: Connection, table: sqlalchemy.Table, old: ColumnInfo, new: SqlType) -> None:
         name, column = self._name(table), self.quote(old.column)
         changed = ColumnInfo(old.column, old.name, new)
-        converted = _converted(column, old.type.kind, new.kind)
+        converted = _converted(column, old.type, new.kind)
         if converted is None:  # the server makes the values itself
             connection.exec_driver_sql(f"ALTER TABLE {name} MODIFY COLUMN {self._column(table, changed)}")
             return
@@ -323,18 +323,18 @@ def _as_hex(value: bytes) -> bytes:
     return b"\\X" + value[3:] if value.startswith(b"\\\\x") else value
 
 
-def _converted(column: str, old: str, new: str) -> str | None:
+def _converted(column: str, old: SqlType, new: str) -> str | None:
     """An expression for a column's values as those of another type; None where the server makes the same by itself."""
-    if new != "text" or old in ("empty", "json", "integer", "date"):
+    if new != "text" or old.kind in ("empty", "json", "integer", "date"):
         return None
-    if old == "boolean":
+    if old.kind == "boolean":
         return f"CASE {column} WHEN 0 THEN 'false' WHEN 1 THEN 'true' END"
-    if old == "bytes":
+    if old.kind == "bytes":
         return f"CONCAT('\\\\x', LOWER(HEX({column})))"
-    if old == "timestamp":
+    if old.kind == "timestamp":
         return _MOMENT_TEXT.format(column)
-    if old == "time":
+    if old.kind == "time":
         return _TIME_TEXT.format(column)
-    if old == "decimal":  # without the zeros that only the column's scale adds
+    if old.kind == "decimal" and old.scale:  # without the zeros that only the column's scale adds
         return f"TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM CAST({column} AS CHAR)))"
     return f"CAST({column} AS CHAR)"
