@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What parsers make of an object and sinks keep: points (see points), rows, documents, files, a graph, archive members.
+"""What parsers make of an object and sinks keep: points (see points), tables and their rows, documents, files, a graph,
+archive members.
 
 Each kind has its store: a pipeline's parser and transforms pass records on, and each goes to the sink of its pipeline
 that accepts its kind.
@@ -30,6 +31,25 @@ class Row:
     table: str
     values: Mapping[str, Scalar]
     line: int = 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a file declares of a table; it comes before the table's rows.
+
+    `columns` are names, as the file has them, and types: boolean, integer (64 bits), number (double), decimal, date,
+    time, timestamp (no zone means UTC), text, bytes, json (values are JSON texts). They are minimal types: a value that
+    its column's type cannot hold widens the column, as ever.
+    `key` names the columns by which a row is known: of rows with the same key, readers of the table's current state see
+    that of the latest object (the one with the greatest id).
+    `replaces` says that the object holds the table as a whole: rows that objects before it (with smaller ids) brought
+    are gone.
+    """
+
+    name: str
+    columns: Mapping[str, str]
+    key: tuple[str, ...] = ()
+    replaces: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,4 +99,4 @@ class Member:
     modified: datetime | None = None
 
 
-Record = Union[Point, Row, Document, File, Node, Relation, Member]  # noqa: UP007 (must run on 3.9)
+Record = Union[Point, Row, Table, Document, File, Node, Relation, Member]  # noqa: UP007 (must run on 3.9)
