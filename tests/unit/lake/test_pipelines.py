@@ -56,7 +56,9 @@ def test_built_in_pipelines(content_type, name, parser, sinks):
     assert found.parser.load().__code__.co_filename == parser.__code__.co_filename
 
 
-@pytest.mark.parametrize("change", [{"content_type": "application/pdf"}, {"data_processing": "custom"}, {"content_type": ""}])
+@pytest.mark.parametrize(
+    "change", [{"content_type": "application/pdf"}, {"data_processing": "custom"}, {"content_type": ""}]
+)
 def test_what_nothing_handles_is_told(change):
     with pytest.raises(NoPipeline) as caught:
         Router(load_declarations()).route(document(**change))

@@ -56,4 +56,13 @@ def sinks(config: Mapping[str, Any], metadata: MetadataStore, objects: Swift) ->
         from neocampus_lake.sinks.neo4j import Neo4j, Neo4jSink
 
         found.append(Neo4jSink(Neo4j(**config["neo4j"], ca_file=config["ca_file"])))
+    if config.get("sql"):
+        from neocampus_lake.sinks.sql import SqlSink, SqlStore
+
+        found.append(SqlSink(SqlStore(**config["sql"], ca_file=config["ca_file"])))
+    if config.get("gold_mongodb"):
+        from neocampus_lake.sinks.documents import DocumentSink, DocumentStore
+        from pymongo import MongoClient
+
+        found.append(DocumentSink(DocumentStore(MongoClient(**config["gold_mongodb"], tz_aware=True))))
     return found

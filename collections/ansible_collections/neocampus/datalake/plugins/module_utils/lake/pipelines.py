@@ -59,7 +59,7 @@ KEPT = {
     "mongodb": ("Document", "File"),
     "neo4j": ("Node", "Relation"),
     "objects": ("Member",),
-    "sql": ("Row",),
+    "sql": ("Row", "Table"),
 }
 """Which kinds of records each of SINKS keeps."""
 BUILT_IN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "declarations")

@@ -23,7 +23,7 @@ from .events import Event
 from .parsers.report import Options, RowErrors
 from .pipelines import Declaration, Router, run_here
 from .points import Point
-from .records import Document, File, Member, Node, Record, Relation, Row
+from .records import Document, File, Member, Node, Record, Relation, Row, Table
 from .sinks.base import Origin, Sink, Writer
 from .states import DELETED, Change
 
@@ -616,6 +616,7 @@ def _told(work: _Work) -> str:
 _NOUNS: dict[type, str] = {
     Point: "point",
     Row: "row",
+    Table: "table",
     Document: "document",
     File: "file",
     Node: "node",

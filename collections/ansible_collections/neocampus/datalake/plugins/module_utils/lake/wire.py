@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 from .errors import InvalidInput, LakeError
 from .points import Point
-from .records import Document, File, Member, Node, Record, Relation, Row
+from .records import Document, File, Member, Node, Record, Relation, Row, Table
 
 MAX_LINE = 32 * 1024 * 1024
 """Bytes of one record's line."""
@@ -139,6 +139,8 @@ def from_record(record: Any) -> list[Any]:
         return ["point", record.measurement, record.time, record.fields, record.tags]
     if isinstance(record, Row):
         return ["row", record.table, dict(record.values), record.line]
+    if isinstance(record, Table):
+        return ["table", record.name, dict(record.columns), list(record.key), record.replaces]
     if isinstance(record, Document):
         return ["document", record.value, record.number]
     if isinstance(record, File):
@@ -177,6 +179,13 @@ def _row(table: Any, values: Any, line: Any) -> Row:
     return Row(_text(table), values, _number(line))
 
 
+def _table(name: Any, columns: Any, key: Any, replaces: Any) -> Table:
+    if not isinstance(key, list) or not isinstance(replaces, bool):
+        raise InvalidInput("a table has a list of names as its key, and a yes or no whether it replaces")
+    types = {_text(column): _text(kind) for column, kind in _mapping(columns).items()}
+    return Table(_text(name), types, tuple(_text(column) for column in key), replaces)
+
+
 def _file(name: Any, content_type: Any, data: Any, details: Any) -> File:
     if not isinstance(data, bytes):
         raise InvalidInput(f"a file's data is {type(data).__name__}, not bytes")
@@ -207,6 +216,7 @@ def _closed() -> BinaryIO:
 _MADE: dict[str, Callable[..., Record]] = {
     "point": _point,
     "row": _row,
+    "table": _table,
     "document": lambda value, number: Document(_mapping(value), _number(number)),
     "file": _file,
     "node": _node,
