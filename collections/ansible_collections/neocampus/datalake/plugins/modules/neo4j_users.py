@@ -107,6 +107,8 @@ try:
 except ImportError:
     neo4j = None
     NEO4J_IMPORT_ERROR = traceback.format_exc()
+else:
+    NEO4J_IMPORT_ERROR = None
 
 PAUSE = 0.5
 SYSTEM = "system"

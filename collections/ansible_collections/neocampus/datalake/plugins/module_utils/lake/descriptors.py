@@ -97,7 +97,7 @@ def probes(value: int, threshold: int = THRESHOLD) -> list[list[int]]:
     if not 0 <= threshold <= MAX_THRESHOLD:
         raise ValueError(f"a threshold is between 0 and {MAX_THRESHOLD}, not {threshold}")
     masks = _masks(threshold // BANDS)
-    keys: list[set[int]] = [set() for _ in range(BANDS)]
+    keys: list[set[int]] = [set() for _band in range(BANDS)]
     for turned in orientations(value):
         for band, key in zip(keys, bands(turned)):  # noqa: B905 (3.9)
             band.update(key ^ mask for mask in masks)

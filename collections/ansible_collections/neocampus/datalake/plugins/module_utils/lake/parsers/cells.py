@@ -211,7 +211,7 @@ class Column:
 
     def value(self, cell: Any) -> Scalar:
         """The value of a cell. Errors: InvalidInput: a workbook's error."""
-        if type(cell) is str:
+        if isinstance(cell, str):
             text = cell.strip()
             if len(text) <= 16 and text.lower() in self._nulls:
                 return None

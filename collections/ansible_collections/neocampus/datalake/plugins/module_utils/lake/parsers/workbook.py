@@ -19,6 +19,7 @@ none, and that is reported.
 
 from __future__ import annotations
 
+import math
 import os
 import posixpath
 import re
@@ -210,7 +211,7 @@ def _parse(
     text: Callable[[str], None] | None = None,
 ) -> None:
     """Parses a whole part. Errors: ParseError, ExpatError."""
-    for _ in _steps(chunks, start, end, text):
+    for _step in _steps(chunks, start, end, text):
         pass
 
 
@@ -324,7 +325,7 @@ def _open_xlsx(file: IO[bytes], limits: Limits) -> Workbook:
             raise ParseError("a binary workbook (.xlsb): save it as .xlsx")
         listed, excel_1904 = _sheets(package, main)
         relations = package.relations(main)
-        parts = {kind: target for kind, target in relations.values()}
+        parts = dict(relations.values())
         strings = _Strings(limits.max_strings)
         if package.has(parts.get("sharedStrings", "")):
             _parse(package.read(parts["sharedStrings"]), strings.start, strings.end, strings.text)
@@ -569,14 +570,14 @@ class _SheetReader:
                 return given.strip() not in ("0", "false")
             return CellError(given) if kind == "e" else given
 
-        for _ in _steps(self._package.read(self._part), start, end, characters):
+        for _step in _steps(self._package.read(self._part), start, end, characters):
             yield from done
             done.clear()
 
 
 def _float(text: str) -> float:
     number = float(text)
-    if number != number or number in (float("inf"), float("-inf")):
+    if not math.isfinite(number):
         raise ParseError(f"the workbook is damaged: {text!r:.40} is no number")
     return number
 

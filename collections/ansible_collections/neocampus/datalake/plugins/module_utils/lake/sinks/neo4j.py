@@ -58,6 +58,10 @@ _RACES = ("Neo.ClientError.Statement.EntityNotFound", "Neo.ClientError.Transacti
 _IN_USE = "still has relationships"
 
 
+def _names(key: tuple[tuple[str, Any], ...]) -> tuple[str, ...]:
+    return tuple(name for name, _value in key)
+
+
 def quote(name: str) -> str:
     """A label, kind or property as Cypher writes it. Errors: StoreError where it is empty or too long."""
     if not isinstance(name, str) or not name or len(name) > 200 or not name.isprintable():
@@ -388,7 +392,7 @@ class _Graph:
     def images(self) -> list[str]:
         return [
             str(properties["object_id"])
-            for (label, _), properties in self.nodes.items()
+            for (label, _key), properties in self.nodes.items()
             if _compared(label, properties)
         ]
 
@@ -442,9 +446,9 @@ class Neo4jSink(Sink):
         The links come after it: of two images written at the same time, the one that is kept last then sees the other.
         """
         self._server.ensure()
-        for label, names in sorted({(label, tuple(n for n, _ in key)) for g in graphs for label, key in g.nodes}):
+        for label, names in sorted({(label, _names(key)) for g in graphs for label, key in g.nodes}):
             self._server.ensure_label(label, names)
-        for kind in sorted({kind for graph in graphs for kind, *_ in graph.edges}):
+        for kind in sorted({kind for graph in graphs for kind, *_rest in graph.edges}):
             self._server.ensure_kind(kind)
         self._server.write(lambda tx: _replace(tx, graphs))
         said = []
@@ -501,7 +505,7 @@ def _replace(tx: Transaction, graphs: Sequence[_Graph]) -> None:
         origin = graph.origin
         details = {"name": origin.name, "content_type": origin.content_type, "etag": origin.etag}
         sources.append({**graph.marks, "details": {**graph.marks, **details}})
-    kinds = sorted({kind for graph in graphs for kind, *_ in graph.edges})
+    kinds = sorted({kind for graph in graphs for kind, *_rest in graph.edges})
     before = tx.run(  # it also keeps a second operation on the same object waiting until this one ends
         "UNWIND $rows AS row MERGE (s:LakeSource {lake_store: row.lake_store, lake_object: row.lake_object})"
         " SET s += row.details WITH s, coalesce(s.kinds, []) AS kinds SET s.kinds = $kinds RETURN kinds",
@@ -543,7 +547,7 @@ def _put_nodes(tx: Transaction, graphs: Sequence[_Graph]) -> None:
     for graph in graphs:
         for (label, key), properties in graph.nodes.items():
             row = {**graph.marks, "key": dict(key), "properties": {**properties, **graph.marks}}
-            groups.setdefault((label, tuple(name for name, _ in key)), []).append(row)
+            groups.setdefault((label, _names(key)), []).append(row)
     for (label, names), rows in sorted(groups.items(), key=lambda item: item[0]):
         # In one order, so that two transactions do not wait for each other.
         rows.sort(key=lambda row: [str(value) for value in row["key"].values()])
@@ -568,7 +572,7 @@ def _put_edges(tx: Transaction, graphs: Sequence[_Graph]) -> None:
     groups: dict[tuple[str, str, tuple[str, ...], str, tuple[str, ...]], list[dict[str, Any]]] = {}
     for graph in graphs:
         for kind, (start, start_key), (end, end_key), properties in graph.edges:
-            group = (kind, start, tuple(n for n, _ in start_key), end, tuple(n for n, _ in end_key))
+            group = (kind, start, _names(start_key), end, _names(end_key))
             row = {"lake_store": graph.origin.store, "start": dict(start_key), "end": dict(end_key)}
             groups.setdefault(group, []).append({**row, "properties": {**properties, **graph.marks}})
     for (kind, start, start_names, end, end_names), rows in groups.items():

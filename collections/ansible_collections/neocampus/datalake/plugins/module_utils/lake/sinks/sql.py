@@ -267,7 +267,7 @@ class _Changes:
     def _adapt(self, info: TableInfo, load: Load) -> None:
         table = self._dialect.table(self._schema, info.table)
         added = self._named(info.columns, load)
-        widened = [(column, wanted) for column, wanted in _wider(self._store, info, load)]
+        widened = list(_wider(self._store, info, load))
         key = _key(info, load, added)
         columns = {column.column for column, _wanted in widened}
         keyed = key != info.key or bool(columns & set(key))
