@@ -106,7 +106,7 @@ def mutated(generator, seed, others):
             data[at:at] = other[start : start + 300]
         else:
             del data[at:]
-    return gzip.compress(bytes(data)) if generator.random() < 0.1 else bytes(data)
+    return gzip.compress(bytes(data), mtime=0) if generator.random() < 0.1 else bytes(data)
 
 
 def load(name):

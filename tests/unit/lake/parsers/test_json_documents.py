@@ -43,7 +43,7 @@ def test_each_item_of_a_list_is_a_document():
 
 def test_lines_and_gzip():
     content = b'{"a": 1}\n{"a": 2}\n\n{"a": 3}'
-    assert values(content) == values(gzip.compress(content)) == [{"a": 1}, {"a": 2}, {"a": 3}]
+    assert values(content) == values(gzip.compress(content, mtime=0)) == [{"a": 1}, {"a": 2}, {"a": 3}]
 
 
 def test_nothing_in_it():
@@ -200,7 +200,7 @@ def test_broken_json(content, said):
 def test_a_cut_gzip_file_is_no_whole_document():
     content = json.dumps([{"n": n, "x": "%x" % (n * 7919)} for n in range(20_000)]).encode()
     with pytest.raises(ParseError, match="early"):
-        parse(gzip.compress(content)[:-100])
+        parse(gzip.compress(content, mtime=0)[:-100])
 
 
 json_values = st.recursive(

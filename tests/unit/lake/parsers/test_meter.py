@@ -143,7 +143,7 @@ PARIS = timezone(timedelta(hours=1))
         b"\xef\xbb\xbf" + FLAT.encode(),
         FLAT.encode("cp1252"),
         FLAT.replace("\n", "\r\n").encode(),
-        gzip.compress(FLAT.encode()),
+        gzip.compress(FLAT.encode(), mtime=0),
     ],
 )
 def test_flat_files(content):
