@@ -104,7 +104,7 @@ def test_what_would_happen_to_a_file(config, command, tmp_path):
     file = tmp_path / "messages.json"
     file.write_text(json.dumps([MESSAGE]))
     code, out, _errors = command(dry_run.main, file)
-    assert code == 0 and "sensor_json version 1" in out and "point → influxdb" in out
+    assert code == 0 and "json version 1" in out and "point → influxdb" in out
     code, out, _errors = command(dry_run.main, file, "--container", "meteo", "--json")
     said = json.loads(out)
     assert (code, said["pipeline"], said["records"][0]["measurement"]) == (0, "METEO_alice_station", MESSAGE["topic"])

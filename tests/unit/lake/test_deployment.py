@@ -141,8 +141,8 @@ def test_what_is_only_tried_changes_nothing(pipelines, wanted):
         ({"match": of("d")}, "x.yml:.*version: the declaration is not that of version 1.*raise"),
         ({"version": 0, "match": of("d")}, "raise the version"),
         (
-            {"name": "sensor_json_x", "match": {"content_types": ["text/json"], "data_processing": ["default"]}},
-            "sensor_js",
+            {"name": "any_json_x", "match": {"content_types": ["text/json"], "data_processing": ["default"]}},
+            "'json'.*match the same",
         ),
     ],
 )
@@ -334,7 +334,7 @@ def test_the_command(command, wanted, pipelines):
     assert command("apply", stdin=json.dumps({"declaration": bad}))[0] == 1
     listed = json.loads(command("list", "--json")[1])["pipelines"]
     assert [item["source"] for item in listed if item["name"] == "METEO_alice_station"] == ["project"]
-    assert "METEO_alice_station" in command("list")[1] and "sensor_json" in command("list")[1]
+    assert "METEO_alice_station" in command("list")[1] and "json_file" in command("list")[1]
     assert json.loads(command("remove", "METEO_alice_station", "--check")[1])["changed"]
     assert json.loads(command("remove", "METEO_alice_station")[1])["changed"]
     assert command("refresh") == (0, "", "")

@@ -48,7 +48,7 @@ def own(monkeypatch):
 def test_what_would_become_of_messages():
     said = dry_run([MESSAGE] * 30 + [3], limit=20)
     assert (said["pipeline"], said["version"], said["source"], said["weight"]) == (
-        "sensor_json",
+        "json",
         "1",
         "built-in",
         "light",
@@ -63,7 +63,7 @@ def test_what_would_become_of_messages():
         "tags": {"topic": "u4/302/humidity"},
     }
     text = as_text(said)
-    assert "sensor_json version 1 (built-in, light)" in text and "point → influxdb" in text and "… and more" in text
+    assert "json version 1 (built-in, light)" in text and "point → influxdb" in text and "… and more" in text
 
 
 def test_why_the_candidates_match():
@@ -99,7 +99,7 @@ def test_what_would_fail(content, given, said):
 
 def test_the_content_decides_where_the_type_is_wrong():
     said = dry_run([MESSAGE], "a.png", content_type="image/png")
-    assert (said["detected_content_type"], said["pipeline"]) == ("application/json", "sensor_json")
+    assert (said["detected_content_type"], said["pipeline"]) == ("application/json", "json")
 
 
 def test_every_kind_is_shown(own):

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from neocampus_lake.errors import DeclarationError, LakeError, NoPipeline
-from neocampus_lake.parsers import sensor, table
+from neocampus_lake.parsers import bson_dump, json_any, meter, sql_dump, table
 from neocampus_lake.pipelines import KEPT, SINKS, Declaration, Router, _overlap, load_declarations
 from neocampus_lake.schema import schema
 
@@ -38,22 +38,34 @@ def document(**changes):
 
 
 @pytest.mark.parametrize(
-    ("content_type", "name", "parser", "sinks"),
+    ("content_type", "filename", "name", "parser", "sinks"),
     [
-        ("application/json", "sensor_json", sensor.parse, ("influxdb",)),
-        ("Application/JSON; charset=utf-8", "sensor_json", sensor.parse, ("influxdb",)),
-        ("application/x-ndjson", "sensor_json", sensor.parse, ("influxdb",)),
-        ("text/csv", "table_csv", table.parse, ("influxdb", "sql")),
-        ("text/plain", "time_series_text", table.parse, ("influxdb",)),
-        ("application/vnd.ms-excel", "table_excel", table.parse, ("influxdb", "sql")),
-        (XLSX, "table_excel", table.parse, ("influxdb", "sql")),
+        ("application/json", "a", "json", json_any, ("influxdb", "mongodb")),
+        ("Application/JSON; charset=utf-8", "a", "json", json_any, ("influxdb", "mongodb")),
+        ("application/x-ndjson", "a", "json", json_any, ("influxdb", "mongodb")),
+        ("application/geo+json", "a", "json", json_any, ("influxdb", "mongodb")),
+        ("application/octet-stream", "a.json", "json_file", json_any, ("influxdb", "mongodb")),
+        ("application/gzip", "a.geojson.gz", "json_file", json_any, ("influxdb", "mongodb")),
+        ("text/csv", "a.csv", "table_csv", table, ("influxdb", "sql")),
+        ("text/plain", "a.txt", "time_series_text", table, ("influxdb",)),
+        ("application/vnd.ms-excel", "a.xls", "table_excel", table, ("influxdb", "sql")),
+        (XLSX, "a.xlsx", "table_excel", table, ("influxdb", "sql")),
+        ("application/sql", "a.sql", "sql_dump", sql_dump, ("sql",)),
+        ("text/plain", "a.sql", "sql_dump_file", sql_dump, ("sql",)),
+        ("application/gzip", "a.sql.gz", "sql_dump_file", sql_dump, ("sql",)),
+        ("application/sql", "sge_2024.sql", "meter_dump", meter, ("sql",)),
+        ("text/csv", "Export-SGE.csv", "meter_dump", meter, ("sql",)),
+        ("application/gzip", "sge.sql.gz", "meter_dump", meter, ("sql",)),
+        ("text/csv", "Enedis_Conso_Heure.csv", "meter_dump", meter, ("sql",)),
+        ("application/bson", "a", "bson_dump", bson_dump, ("mongodb",)),
+        ("application/octet-stream", "a.bson", "bson_dump_file", bson_dump, ("mongodb",)),
     ],
 )
-def test_built_in_pipelines(content_type, name, parser, sinks):
-    found = Router(load_declarations()).route(document(content_type=content_type))
+def test_built_in_pipelines(content_type, filename, name, parser, sinks):
+    found = Router(load_declarations()).route(document(content_type=content_type, original_object_name=filename))
     assert found.name == name and found.weight == "light" and found.sinks == sinks
     # The functions may be loaded under another name of the package: the same file is what counts.
-    assert found.parser.load().__code__.co_filename == parser.__code__.co_filename
+    assert found.parser.load().__code__.co_filename == parser.parse.__code__.co_filename
 
 
 @pytest.mark.parametrize(

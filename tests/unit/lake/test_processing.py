@@ -155,7 +155,7 @@ def test_messages_become_points_and_the_document_says_so(lake):
         RUN.run_id,
         RUN.execution_date,
     )
-    assert (entry["pipeline"], entry["version"], entry["records"]) == ("sensor_json", "1", 2)
+    assert (entry["pipeline"], entry["version"], entry["records"]) == ("json", "1", 2)
     assert document["failed_operations"] == []
     assert document["processed_data_area_service"] == ["influxdb"]
     [history] = lake.metadata._client.data_historique.history.find()
@@ -172,7 +172,7 @@ def test_a_bad_object_fails_alone(lake):
     events = [
         lake.put("1", MESSAGE),
         lake.put("2", b'[{"topic": "u4/302/humidity", "value":'),
-        lake.put("3", {"no": "message"}),
+        lake.put("3", {"topic": "u4", "value": 1}),
         lake.put("4", b"%PDF-1.7", "application/pdf"),
         lake.put("5", NotFound("no object 5 in container campus")),
         lake.put("6", {**MESSAGE, "topic": "u4/303/humidity"}),
@@ -204,7 +204,7 @@ def test_the_good_rows_of_a_bad_file_are_written_and_the_bad_ones_listed(lake):
 
 
 def test_rows_are_told_for_a_file_that_failed_too(lake):
-    lake.process(lake.put("17", [{"a": 1}, {"b": 2}]))
+    lake.process(lake.put("17", [{"topic": "u4", "value": 1}, {"topic": "u4", "value": 2}]))
     [entry] = lake.document("17")["failed_operations"]
     assert entry["error_count"] == 2 and entry["records"] == 0
 
@@ -475,7 +475,7 @@ def test_a_removal_is_logged_with_the_old_document_and_runs_nothing(lake):
     assert lake.opened == [] and len(lake.influxdb.points) == 1
     document = lake.document("17")
     assert document["status"] == "deleted" and document["processed_data_area_service"] == ["influxdb"]
-    assert [entry["pipeline"] for entry in document["successful_operations"]] == ["sensor_json", "removal"]
+    assert [entry["pipeline"] for entry in document["successful_operations"]] == ["json", "removal"]
     [history] = lake.metadata._client.data_historique.history.find({"task_type": "removal"})
     old = history["old_data"]
     assert (old["status"], old["etag"], old["original_object_name"]) == ("stored", "etag-17", "messages.json")

@@ -107,7 +107,7 @@ def test_an_object_is_processed_again_and_gold_stays_as_it_was(client):
     client = lake.metadata._client
     client["swift"]["campus"].update_one({"_id": 1}, {"$set": {"status": "stored"}})
     known = {"project_id": "p1", "container": "campus", "store": "campus"}
-    selection = Selection(pipeline="sensor_json", version="1")
+    selection = Selection(pipeline="json", version="1")
     assert replay.replay(client, known, selection) == (1, 1, None)
     entry = client["stats"]["swift"].find_one({"swift_id": "1"}, {"_id": 0})
     again = replace(tests.RUN, run_id="new_input__list-1")

@@ -69,7 +69,7 @@ def names(api, **params):
 
 
 def test_the_list_has_the_library_s_and_the_project_s(api, deploy):
-    assert "sensor_json" in names(api)
+    assert "json" in names(api)
     deploy()
     deploy(name="OTHER_bob_secret", match={"projects": ["p2"], "containers": ["secret"]})
     deploy(name="OWN_bob_task", match={"projects": ["p1"], "containers": ["x"]})
@@ -86,7 +86,7 @@ def test_a_dry_run_shows_records_and_stores_nothing(dry_run, here, mongo, swift)
     answer = dry_run("messages.json", json.dumps([MESSAGE, {"topic": "x"}, MESSAGE]))
     assert answer.status_code == 200, answer.text
     said = answer.json()
-    assert (said["pipeline"], said["source"], said["problem"]) == ("sensor_json", "built-in", None)
+    assert (said["pipeline"], said["source"], said["problem"]) == ("json", "built-in", None)
     assert [record["sink"] for record in said["records"]] == ["influxdb", "influxdb"]
     assert said["records"][0]["fields"] == {"value": 35.0}
     assert said["left_out"]["count"] == 1 and said["left_out"]["items"][0]["line"] == 2
@@ -111,7 +111,7 @@ def test_what_no_pipeline_handles(dry_run, here):
 def test_content_that_is_something_else(dry_run, here):
     said = dry_run("a.png", json.dumps(MESSAGE), "image/png").json()
     assert (said["content_type"], said["detected_content_type"]) == ("image/png", "application/json")
-    assert said["pipeline"] == "sensor_json"
+    assert said["pipeline"] == "json"
 
 
 def test_dry_runs_that_are_refused(dry_run, here, api, body_of, error_of):

@@ -97,7 +97,7 @@ def test_another_s_place(host, declared):
     assert {item["name"]: item.get("managed_by") for item in listed["pipelines"] if item["source"] == "project"} == {
         "METEO_alice_stations": "inventory"
     }
-    assert "sensor_json" in json.dumps(listed["pipelines"])
+    assert "json_file" in json.dumps(listed["pipelines"])
 
 
 def test_what_is_missing_is_said(host):

@@ -161,6 +161,14 @@ def test_the_line_of_broken_json_is_told():
     assert caught.value.line == 3
 
 
+def test_a_broken_line_does_not_cost_the_others():
+    lines = [json.dumps({**MESSAGE, "value": n}) for n in range(3)]
+    lines[1] = lines[1][:-5]
+    points, report = parse("\n".join(lines).encode())
+    assert [p.fields["value"] for p in points] == [0.0, 2.0]
+    assert report.items[0]["line"] == 2 and "line 2: not valid JSON" in report.items[0]["message"]
+
+
 def test_an_empty_list_is_nothing_wrong():
     points, report = parse(b"[]")
     assert (points, report.count) == ([], 0)
@@ -171,19 +179,6 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
-
-
-@given(st.lists(json_values), st.integers(1, 40), st.sampled_from([None, 1]), st.booleans())
-def test_values_are_read_the_same_whatever_the_chunks(values, chunk, indent, as_list):
-    text = json.dumps(values, indent=indent) if as_list else "\n".join(map(json.dumps, values))
-    if not as_list and (not values or isinstance(values[0], list)):
-        return
-    whole = sensor.CHUNK
-    sensor.CHUNK = chunk
-    try:
-        assert list(sensor.read_items(io.BytesIO(text.encode()))) == values
-    finally:
-        sensor.CHUNK = whole
 
 
 @given(st.binary())

@@ -46,8 +46,14 @@ if TYPE_CHECKING:
 
 PARSERS = {
     "archive": ".parsers.archive:parse",
+    "bson_dump": ".parsers.bson_dump:parse",
     "image": ".parsers.image:parse",
+    "json": ".parsers.json_any:parse",
+    "json_documents": ".parsers.json_documents:parse",
+    "json_template": ".parsers.json_template:parse",
+    "meter_dump": ".parsers.meter:parse",
     "sensor_json": ".parsers.sensor:parse",
+    "sql_dump": ".parsers.sql_dump:parse",
     "table": ".parsers.table:parse",
     "time_series_csv": ".parsers.table:parse_series",
 }

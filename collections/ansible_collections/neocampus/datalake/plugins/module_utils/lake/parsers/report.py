@@ -8,17 +8,20 @@ from collections.abc import Mapping
 from typing import Any
 
 KEPT = 20
+MAX_KINDS = 60
 
 
 class RowErrors:
     """Rows that were left out: how many (`count`), and the first of them (`items`: `{"line": …, "message": …}`).
 
-    `line` is the line of the file, or for JSON the number of the item, from 1.
+    `line` is the line of the file, or for JSON the number of the item, from 1. `skipped` counts, by kind, what is not
+    data and was passed over as it should be (`{"CREATE VIEW": 2}`): it is no error.
     """
 
     def __init__(self, keep: int = KEPT) -> None:
         self.count = 0
         self.items: list[dict[str, Any]] = []
+        self.skipped: dict[str, int] = {}
         self._keep = keep
 
     def add(self, line: int, message: str) -> None:
@@ -26,6 +29,12 @@ class RowErrors:
         self.count += 1
         if len(self.items) < self._keep:
             self.items.append({"line": line, "message": message[:300]})
+
+    def skip(self, kind: str) -> None:
+        """Counts something that was passed over. Kinds are few: what is more than MAX_KINDS is `other`."""
+        if kind not in self.skipped and len(self.skipped) >= MAX_KINDS:
+            kind = "other"
+        self.skipped[kind] = self.skipped.get(kind, 0) + 1
 
 
 class Options(dict[str, Any]):

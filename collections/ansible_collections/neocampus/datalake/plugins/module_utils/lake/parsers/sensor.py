@@ -12,27 +12,23 @@ Numbers are floats always: a series that had an integer first would refuse every
 
 from __future__ import annotations
 
-import codecs
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any
 
 from ..errors import InvalidInput, ParseError
 from ..points import Point
 from ..times import parse_time
+from .inputs import Readable
+from .json_items import JsonReader, numbered
 from .report import report_of
 
 LAYOUTS = ("unit", "topic")
-CHUNK = 256 * 1024
-MAX_ITEM = 16 * 1024 * 1024  # characters of one JSON value
-_SPACE = " \t\r\n"
-_GOES_ON = ("", *"0123456789.eE+-")
 _MESSAGE_TAGS = ("subID", "unitID", "input")
 
 
-def parse(stream: BinaryIO, options: Mapping[str, Any]) -> Iterator[Point]:
+def parse(stream: Readable, options: Mapping[str, Any]) -> Iterator[Point]:
     """The points of a JSON file of sensor messages, read as a stream.
 
     Options: `layout` (unit, topic). Items that are no message, and values that are no number, go to `options.report`.
@@ -43,7 +39,7 @@ def parse(stream: BinaryIO, options: Mapping[str, Any]) -> Iterator[Point]:
         raise InvalidInput(f"layout is one of {', '.join(LAYOUTS)}, not {layout!r:.60}")
     report = report_of(options)
     found = False
-    for number, item in enumerate(read_items(stream), 1):
+    for number, item in numbered(JsonReader(stream), report.add):
         for point in points_of(item, layout, partial(report.add, number)):
             found = True
             yield point
@@ -146,100 +142,3 @@ def _required(item: Mapping[str, Any], key: str) -> Any:
     if item.get(key) in (None, ""):
         raise InvalidInput(f"{key} is missing")
     return item[key]
-
-
-def read_items(stream: BinaryIO) -> Iterator[Any]:
-    """The values of a JSON file, one at a time: the items of its list, or the values that stand one after another.
-
-    Errors: ParseError (with the line) when it is not JSON, or ends too early.
-    """
-    reader = _Reader(stream)
-    if reader.peek() == "":
-        raise ParseError("the file is empty")
-    if reader.peek() != "[":
-        while reader.peek():
-            yield reader.value()
-        return
-    reader.take()
-    if reader.peek() == "]":
-        reader.take()
-    else:
-        while True:
-            yield reader.value()
-            mark = reader.peek()
-            reader.take()
-            if mark == "]":
-                break
-            if mark != ",":
-                raise reader.error("the list ends too early" if not mark else f"a comma is expected, not {mark!r}")
-    if reader.peek():
-        raise reader.error("there is something after the list's end")
-
-
-class _Reader:
-    """Decodes JSON values from a stream, a chunk at a time."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        head = stream.read(CHUNK)
-        try:
-            encoding = json.detect_encoding(head)
-        except IndexError:
-            encoding = "utf-8"
-        self._stream = stream
-        self._decode = codecs.getincrementaldecoder(encoding)().decode
-        self._json = json.JSONDecoder()
-        self._text = ""
-        self._at = 0
-        self._lines = 1  # the line at which _text begins
-        self._ended = False
-        self._feed(head)
-
-    def _feed(self, data: bytes) -> None:
-        self._ended = not data
-        try:
-            text = self._decode(data, self._ended)
-        except UnicodeDecodeError as error:
-            raise self.error(f"not Unicode text: {error.reason}") from None
-        self._lines += self._text.count("\n", 0, self._at)
-        self._text = self._text[self._at :] + text
-        self._at = 0
-
-    def _read(self, size: int = CHUNK) -> None:
-        self._feed(self._stream.read(size))
-
-    def error(self, message: str, at: int | None = None) -> ParseError:
-        return ParseError(f"not valid JSON: {message}", self._lines + self._text.count("\n", 0, at or self._at))
-
-    def peek(self) -> str:
-        """The next character that is no space, without taking it; nothing at the end."""
-        while True:
-            while self._at < len(self._text):
-                if self._text[self._at] not in _SPACE:
-                    return self._text[self._at]
-                self._at += 1
-            if self._ended:
-                return ""
-            self._read()
-
-    def take(self) -> None:
-        self._at += 1
-
-    def value(self) -> Any:
-        """The next value."""
-        if not self.peek():
-            raise self.error("the file ends where a value is expected")
-        while True:
-            try:
-                value, end = self._json.raw_decode(self._text, self._at)
-                # A number at the end of what was read may go on.
-                if self._ended or self._text[end : end + 1] not in _GOES_ON:
-                    self._at = end
-                    return value
-            except (json.JSONDecodeError, RecursionError, ValueError) as error:
-                if isinstance(error, RecursionError):
-                    raise self.error("nested too deeply") from None
-                if self._ended or len(self._text) - self._at > MAX_ITEM:
-                    if isinstance(error, json.JSONDecodeError):
-                        raise self.error(error.msg, error.pos) from None
-                    raise self.error(str(error)) from None
-            self._read(max(CHUNK, len(self._text) - self._at))  # doubling: a long value is not decoded over and over
