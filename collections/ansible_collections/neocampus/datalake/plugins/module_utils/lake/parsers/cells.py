@@ -211,6 +211,8 @@ class Column:
 
     def value(self, cell: Any) -> Scalar:
         """The value of a cell. Errors: InvalidInput: a workbook's error."""
+        if isinstance(cell, CellError):
+            raise InvalidInput(f"{cell} stands for a value")
         if isinstance(cell, str):
             text = cell.strip()
             if len(text) <= 16 and text.lower() in self._nulls:
@@ -220,8 +222,6 @@ class Column:
             return self._convert(text)
         if cell is None:
             return None
-        if isinstance(cell, CellError):
-            raise InvalidInput(f"{cell} stands for a value")
         if not self.type:
             self._decide_late(cell)
         return self._typed(cell)
