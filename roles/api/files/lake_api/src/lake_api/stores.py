@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import anyio
 import pymongo
+from neocampus_lake.anomaly_store import AnomalyStore
 from neocampus_lake.errors import StoreError
 from neocampus_lake.metadata import MetadataStore
 from neocampus_lake.sinks.influxdb import InfluxDB
@@ -71,6 +72,7 @@ class Stores:
     ) -> None:
         self.client, self.influxdb = client, influxdb
         self.metadata = MetadataStore(client)
+        self.anomalies = AnomalyStore(client)
         self._series_seconds = series_seconds
         self._series_limiter: anyio.CapacityLimiter | None = None
 
