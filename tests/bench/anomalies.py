@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from neocampus_lake.anomalies import Rule, Series, examine, reference_of, robust
+from neocampus_lake.errors import present
 from neocampus_lake.times import NS, parse_time
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -38,7 +39,7 @@ STATISTICS: dict[str, dict[str, Any]] = {
     "seasonal, hour of day": {"method": "seasonal"},
     "seasonal, hour of week": {"method": "seasonal", "season": "hour_of_week"},
 }
-THRESHOLDS = (4.0, 6.0, 7.0, 8.0)
+THRESHOLDS = (3.0, 4.0, 5.0, 6.0)
 
 Points = list[tuple[int, float]]
 
@@ -98,7 +99,8 @@ def sources() -> dict[str, Callable[[], Points]]:
 
 def plant(points: Points, size: float, chance: random.Random) -> tuple[Points, set[int]]:
     """A copy with planted points, and their times; none in the first tenth, where there is little to compare with."""
-    _center, scale = robust(sorted(value for _time, value in points)) or (0.0, 1.0)
+    spread = present(robust(sorted(value for _time, value in points)))
+    scale = (spread.below + spread.above) / 2
     changed = list(points)
     places = chance.sample(range(len(points) // 10, len(points)), len(points) // SHARE)
     for place in places:

@@ -307,17 +307,21 @@ class Detector:
         until, looked = progress.get("until"), progress.get("looked")
         start = self._horizon - self._limits.first if until is None else until - self._limits.overlap
         late = self._late(store, None if looked is None else looked - MARGIN, start)
+        changed: list[tuple[Series, int]] = []
         for begin, end in _pieces(start, self._horizon, DAY):
             last = end == self._horizon
             for page in catalogue.pages(rules):
                 newest = self._page(known, report, page, begin, end, newest=last)
-                self._resumed(store, newest, start, first=until is None, late=late)
+                changed += self._changed(store, newest, start, first=looked is None, late=late)
             self._progress(store, until=end)
         by_spans: dict[tuple[Span, ...], list[tuple[str | None, str | None]]] = defaultdict(list)
         for key, spans in late.items():
             by_spans[tuple(merged(spans, near=HOUR))].append(key)
         for same, keys in by_spans.items():
             self._spans(known, report, catalogue.pages(rules, keys), same)
+        # Only now: a run that is cut short leaves all that it noted as late to the next one.
+        if not self._dry_run:
+            self._store.set_newest(store, changed)
         self._progress(store, looked=self._now)
         return report
 
@@ -337,7 +341,7 @@ class Detector:
                 found[key] = merged([*found[key], (begin, end)], near=HOUR)
         return found
 
-    def _resumed(
+    def _changed(
         self,
         store: str,
         newest: Sequence[tuple[Series, int]],
@@ -345,11 +349,10 @@ class Detector:
         *,
         first: bool,
         late: dict[tuple[str | None, str | None], list[Span]],
-    ) -> None:
-        """Notes the newest point of each series; of one that has newer ones than were looked at, and was behind
-        ``start`` then, what is between becomes part of what is ``late``."""
-        if not newest:
-            return
+    ) -> list[tuple[Series, int]]:
+        """The series whose newest point is not the one that is known; of one that was silent before ``start`` and has
+        newer points than were looked at, what is between becomes part of what is ``late``. In the ``first`` run all of
+        it is looked at anyway."""
         before = self._store.newest(store, [series.id for series, _time in newest])
         changed = []
         for series, time in newest:
@@ -361,8 +364,7 @@ class Detector:
             begin = self._horizon - self._limits.first if known is None else known - self._limits.overlap
             if begin < min(start, time + 1):
                 late[series.measurement, series.topic].append((begin // HOUR * HOUR, start))
-        if changed and not self._dry_run:
-            self._store.set_newest(store, changed)
+        return changed
 
     def _spans(self, known: Mapping[str, str], report: Report, pages: Iterable[Page], spans: Sequence[Span]) -> None:
         for page in pages:

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from dataclasses import field as attribute
 from datetime import datetime, timezone, tzinfo
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import DeclarationError, present
 from .pipelines import _overlap, _specificity
@@ -52,9 +52,9 @@ DEFAULT = "default"
 """Name of the rule that holds where no rule of the container does."""
 DIMENSIONS = ("topic", "measurement", "field")
 METHODS: dict[str, dict[str, Any]] = {
-    "rolling": {"threshold": 7.0, "min_points": 24, "min_scale": 0.0, "hours": 168.0},
+    "rolling": {"threshold": 5.0, "min_points": 24, "min_scale": 0.0, "hours": 168.0},
     "seasonal": {
-        "threshold": 7.0,
+        "threshold": 4.0,
         "min_points": 10,
         "min_scale": 0.0,
         "season": "hour_of_day",
@@ -74,6 +74,9 @@ MAD_TO_SIGMA = 1.4826
 """The standard deviation of a normal distribution is that many times its median absolute deviation."""
 MEAN_TO_SIGMA = 1.2533
 """… and that many times its mean absolute deviation."""
+TAIL = 0.05
+TAIL_TO_SIGMA = 1.6449
+"""A twentieth part of a normal distribution is further than that many standard deviations below its median."""
 
 _HOUR = 3600 * NS
 _DAY = 24 * _HOUR
@@ -378,11 +381,11 @@ def examine(
         if reference is not None:
             expected = reference.expected(time)
             if expected is not None:
-                center, scale = expected
-                score = abs(value - center) / scale
+                score = abs(value - expected.center) / (expected.below if value < expected.center else expected.above)
                 if score > reference.threshold:
-                    reach = reference.threshold * scale
-                    yield Finding(series, time, "statistic", rule, score, value, center - reach, center + reach)
+                    low = expected.center - reference.threshold * expected.below
+                    high = expected.center + reference.threshold * expected.above
+                    yield Finding(series, time, "statistic", rule, score, value, low, high)
             reference.add(time, value)
     if rule.gap is not None and last is not None:
         end = following if following is not None else horizon
@@ -415,9 +418,8 @@ class Reference:
         self._bin_length = bin_length
         self._newest_bin: int | None = None
 
-    def expected(self, time: int) -> tuple[float, float] | None:
-        """The median, and the robust standard deviation; None where there are too few points to tell, or all have one
-        value."""
+    def expected(self, time: int) -> Spread | None:
+        """What values are at that time; None where there are too few points to tell, or all have one value."""
         raise NotImplementedError
 
     def add(self, time: int, value: float) -> None:
@@ -431,19 +433,34 @@ class Reference:
         """Takes the first point of the bin that begins at `start`."""
         raise NotImplementedError
 
-    def _robust(self, ordered: Sequence[float]) -> tuple[float, float] | None:
+    def _robust(self, ordered: Sequence[float]) -> Spread | None:
         if len(ordered) < self._statistic.min_points:
             return None
-        return robust(ordered, self._statistic.min_scale)
+        told = robust(ordered, self._statistic.min_scale)
+        if told is None:
+            return None
+        factor = uncertainty(len(ordered))
+        return Spread(told.center, told.below * factor, told.above * factor)
 
 
-def robust(ordered: Sequence[float], min_scale: float = 0.0) -> tuple[float, float] | None:
-    """The median, and the robust standard deviation, of values in order.
+class Spread(NamedTuple):
+    """The median of values, and the robust standard deviation of those below and above it."""
 
-    That is the median absolute deviation times 1.4826; where more than half of the values are the same, that is 0, and
-    the mean absolute deviation times 1.2533 is taken (B. Iglewicz, D. Hoaglin: How to Detect and Handle Outliers, ASQC
-    1993). It is never below `min_scale` nor below the smallest step between two of the values, since a sensor cannot
-    tell less than that. None where all values are the same and `min_scale` is 0: nothing can be said then.
+    center: float
+    below: float
+    above: float
+
+
+def robust(ordered: Sequence[float], min_scale: float = 0.0) -> Spread | None:
+    """The median and the robust standard deviations of values in order.
+
+    These are the median absolute deviation times 1.4826; where more than half of the values are the same, that is 0,
+    and the mean absolute deviation times 1.2533 is taken (B. Iglewicz, D. Hoaglin: How to Detect and Handle Outliers,
+    ASQC 1993). So half of the values decide; but a room that is used a third of the day is not out of order then.
+    Therefore they are at least what they are in a normal distribution that has the same lowest twentieth part of its
+    values, and above, the same highest. They are never below `min_scale`, nor below the smallest step between two of
+    the values, since a sensor cannot tell less than that. None where all values are the same and `min_scale` is 0:
+    nothing can be said.
     """
     center = _median(ordered)
     deviations = sorted(abs(value - center) for value in ordered)
@@ -453,7 +470,20 @@ def robust(ordered: Sequence[float], min_scale: float = 0.0) -> tuple[float, flo
     steps = (after - before for before, after in zip(ordered, ordered[1:]))  # noqa: B905 (3.9)
     step = min((step for step in steps if step > 0), default=0.0)
     scale = max(scale, step, min_scale)
-    return (center, scale) if scale > 0 and math.isfinite(scale) else None
+    inner = math.ceil(TAIL * (len(ordered) - 1))  # one of 20 values or fewer is never decisive
+    below = max(scale, (center - ordered[inner]) / TAIL_TO_SIGMA)
+    above = max(scale, (ordered[-1 - inner] - center) / TAIL_TO_SIGMA)
+    return Spread(center, below, above) if scale > 0 and math.isfinite(below + above) else None
+
+
+def uncertainty(count: int) -> float:
+    """By how much a robust standard deviation of so few values is raised.
+
+    Of few values it is often far too small by chance. So raised, one normal value in a thousand is off by more than 3.3
+    of them, whether it is compared with 8 values or with 168: the formula fits that quantile in a simulation of 20,000
+    samples for each of 8, 10, 12, 14, 20, 24, 48, 84 and 168 values.
+    """
+    return 1 + math.pow(12 / count, 1.6)
 
 
 def _median(ordered: Sequence[float]) -> float:
@@ -468,10 +498,10 @@ class Rolling(Reference):
         super().__init__(statistic, rolling_bin(statistic))
         self._kept: deque[tuple[int, float]] = deque()
         self._ordered: list[float] = []
-        self._told: tuple[float, float] | None = None
+        self._told: Spread | None = None
         self._changed = True
 
-    def expected(self, time: int) -> tuple[float, float] | None:
+    def expected(self, time: int) -> Spread | None:
         oldest = rolling_start(self._statistic, time)
         while self._kept and self._kept[0][0] < oldest:
             _start, value = self._kept.popleft()
@@ -508,10 +538,10 @@ class Seasonal(Reference):
         self._days = SEASON_DAYS[statistic.season]
         self._kept: dict[tuple[int, int], list[float]] = {}
         self._asked: tuple[int, int] | None = None
-        self._told: tuple[float, float] | None = None
+        self._told: Spread | None = None
         self._newest_day = 0
 
-    def expected(self, time: int) -> tuple[float, float] | None:
+    def expected(self, time: int) -> Spread | None:
         slot = self._slot(time)
         if slot != self._asked:
             day, hour = slot
