@@ -57,6 +57,40 @@ try:
 finally:
     documents.drop()
 """
+# Plants three outliers in a series of a container of its own, and says what is kept of it; or takes all of it away.
+PLANT = """
+import json, math, sys
+from lake_airflow import stores
+from neocampus_lake.anomaly_store import AnomalyStore, Query
+from neocampus_lake.metadata import MetadataStore
+from neocampus_lake.points import Point
+from neocampus_lake.sinks.influxdb import InfluxDB, quote
+from neocampus_lake.times import NS, parse_time
+name = "molecule-anomalies"
+config = stores.settings()
+client = stores.mongodb(config)
+influxdb = InfluxDB(**config["influxdb"], ca_file=config["ca_file"])
+anomalies = AnomalyStore(client)
+if sys.argv[1] == "plant":
+    MetadataStore(client).store_for("molecule", name, create=True)
+    start = parse_time("2024-05-01T00:00:00Z")
+    planted = {100: 90.0, 150: -70.0, 200: 85.0}
+    values = (planted.get(n, 20 + 3 * math.sin(n / 4) + math.sin(n * n)) for n in range(300))
+    points = (
+        Point("celsius", start + n * 1800 * NS, {"value": value}, {"topic": "u4/302/temperature"})
+        for n, value in enumerate(values)
+    )
+    influxdb.ensure_database(name)
+    influxdb.write(name, points)
+elif sys.argv[1] == "remove":
+    influxdb.query(None, "DROP DATABASE " + quote(name))
+    client["anomalies"][name].drop()
+    client["swift"][name].drop()
+    client["stats"]["containers"].delete_one({"_id": "molecule/" + name})
+else:
+    listed = anomalies.find(name, Query())
+    print(json.dumps([listed, anomalies.count(name, Query(), ["topic", "kind"])], default=str))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +116,9 @@ def _start(conf, run_id=None):
     return ("POST", "/api/v2/dags/new_input/dagRuns", body)
 
 
-def _wait(ask, lake_secrets, run_id, seconds=180):
+def _wait(ask, lake_secrets, run_id, seconds=180, dag="new_input"):
     """The state in which the run ended, and its task's instance."""
-    path = f"/api/v2/dags/new_input/dagRuns/{run_id}"
+    path = f"/api/v2/dags/{dag}/dagRuns/{run_id}"
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         questions = [("GET", path, None), ("GET", f"{path}/taskInstances", None)]
@@ -199,6 +233,7 @@ def test_workflows_are_read_without_error_and_not_paused(ask, lake_secrets):
     assert {dag["dag_id"]: dag["is_paused"] for dag in dags["dags"]} == {
         "new_input": False,
         "check_data_to_process": False,
+        "detect_anomalies": False,
     }
 
 
@@ -228,6 +263,41 @@ def test_the_operator_s_report_is_there_and_says_by_its_status_how_it_is(node):
     assert done.rc == any(found)
     unknown = node("process2").run(f"{command} --container molecule-is-nowhere")
     assert (unknown.rc, unknown.stdout) == (2, "") and "molecule-is-nowhere" in unknown.stderr
+
+
+def test_planted_outliers_are_found_listed_and_counted_and_found_the_same_again(node):
+    host = node("process2")
+    program = "cd / && runuser -u airflow -- /opt/neocampus/airflow/bin"
+    lake = f"{program}/python -c {_quoted(PLANT)}"
+    span = "--container molecule-anomalies --from 2024-05-01 --to 2024-06-01 --json"
+    detect = f"{program}/lake-airflow-anomalies {span}"
+    try:
+        host.check_output(f"{lake} plant")
+        (dry,) = json.loads(host.check_output(f"{detect} --dry-run"))["containers"]
+        assert len(dry["findings"]) == 3
+        assert json.loads(host.check_output(f"{lake} show")) == [[], []]
+        (first,) = json.loads(host.check_output(detect))["containers"]
+        assert (first["tally"]["new"], first["points"]) == (3, 300)
+        listed, counted = json.loads(host.check_output(f"{lake} show"))
+        assert [(found["value"], found["kind"]) for found in listed] == [
+            (90.0, "statistic"),
+            (-70.0, "statistic"),
+            (85.0, "statistic"),
+        ]
+        assert counted == [{"topic": "u4/302/temperature", "kind": "statistic", "count": 3}]
+        (again,) = json.loads(host.check_output(detect))["containers"]
+        assert again["tally"] == {"new": 0, "changed": 0, "removed": 0, "same": 3, "kept": 0}
+        assert json.loads(host.check_output(f"{lake} show")) == [listed, counted]
+    finally:
+        host.check_output(f"{lake} remove")
+
+
+def test_anomalies_are_looked_for_in_a_run_of_the_workflow(ask, lake_secrets):
+    run_id = f"test-{uuid.uuid4()}"
+    start = ("POST", "/api/v2/dags/detect_anomalies/dagRuns", {"logical_date": None, "dag_run_id": run_id})
+    _status, ((answer, _run),) = ask("lake-admin", lake_secrets["lake_secret_airflow_admin"], start)
+    assert answer == 200
+    assert _wait(ask, lake_secrets, run_id, dag="detect_anomalies")[0] == "success"
 
 
 def test_a_lost_worker_comes_back_and_works(node, ask, lake_secrets):

@@ -267,6 +267,48 @@ def test_client_of_many_files_that_breaks_off(edge, call, token, many, address):
     assert [document["original_object_name"] for document in stored] == names[: len(stored)]
 
 
+def test_planted_outliers_go_through_the_lake_and_are_listed_and_counted(node, edge, call, token):
+    """An object with a series, a rule of its container, a look at it on a worker; looked at again, all is the same."""
+    container = f"anomalies-{uuid.uuid4().hex[:8]}"
+    here = f"/api/v1/containers/{container}"
+    hours = [f"2024-05-{1 + n // 24:02}T{n % 24:02}:00:00Z" for n in range(240)]
+    planted = {100: 90, 150: -70, 200: 85}
+    rows = [f"{hour},u4/302/temperature,{planted.get(n, 20 + n * n % 7)},celsius" for n, hour in enumerate(hours)]
+    text = "\n".join(["measuretime,topic,payload.value,payload.value_units", *rows, ""])
+    edge.check_output("printf %%s %s > /run/anomalies.csv", text)
+    status, body = call(f"{here}/objects", "-F", "file=@/run/anomalies.csv;type=text/csv", token=token)
+    assert status == 201, body
+    until(lambda: call(f"{here}/objects/{body['swift_object_id']}", token=token)[1]["successful_operations"], 180)
+
+    rules = {"rules": [{"name": "room", "match": {"topic": "u4/*"}, "bounds": {"max": 60}}]}
+    put = ("-X", "PUT", "-H", "Content-Type: application/json", "-d")
+    status, told = call(f"{here}/anomaly-rules", *put, json.dumps(rules), token=token)
+    assert (status, told["version"]) == (200, 1), told
+    wrong = {"rules": [{"name": "room", "bounds": {"max": "hot"}}]}
+    status, told = call(f"{here}/anomaly-rules", *put, json.dumps(wrong), token=token)
+    assert status == 400 and "rules[0].bounds.max" in told["error"]["message"]
+
+    program = "cd / && runuser -u airflow -- /opt/neocampus/airflow/bin/lake-airflow-anomalies"
+    detect = f"{program} --container {container} --from 2024-05-01 --to 2024-06-01"
+
+    def kept():
+        return [call(f"{here}/{path}", token=token) for path in ("anomalies", "anomalies/count?by=kind&by=day")]
+
+    node("process1").check_output(detect)
+    first = kept()
+    (status, listed), (_status, counted) = first
+    assert status == 200
+    assert [(found["time"], found["kind"], found["value"]) for found in listed["items"]] == [
+        (hours[100], "high", 90.0),
+        (hours[150], "statistic", -70.0),
+        (hours[200], "high", 85.0),
+    ]
+    assert {found["rule"]["name"] for found in listed["items"]} == {"room"}
+    assert [(item["kind"], item["count"]) for item in counted["items"]] == [("high", 1), ("high", 1), ("statistic", 1)]
+    node("process1").check_output(detect)
+    assert kept() == first
+
+
 EXPIRE = """
 import os, sys, time
 import msgpack

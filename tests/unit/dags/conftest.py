@@ -20,6 +20,10 @@ sys.path.insert(0, str(ROLE / "files/lake_airflow"))
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-test-")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(ROLE / "files/dags")
+# What workflows read of the role's variables.
+SETTINGS = Path(os.environ["AIRFLOW_HOME"]) / "lake.json"
+SETTINGS.write_text('{"anomalies": {"schedule": "7 * * * *"}}')
+os.environ["LAKE_AIRFLOW_SETTINGS"] = str(SETTINGS)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ def dags(role):
 
 
 def test_the_workflows_are_there(dags):
-    assert set(dags) == {"new_input", "check_data_to_process"}
+    assert set(dags) == {"new_input", "check_data_to_process", "detect_anomalies"}
 
 
 def test_new_input_is_one_task_that_is_tried_again_and_started_from_outside(dags):
@@ -62,11 +62,36 @@ def test_the_list_is_worked_on_even_where_swift_is_away(dags):
     assert dags["check_data_to_process"].get_task("claim").trigger_rule == "all_done"
 
 
+def test_anomalies_are_looked_for_as_the_variable_says_one_run_at_a_time(dags, monkeypatch):
+    from lake_airflow import anomalies
+
+    dag = dags["detect_anomalies"]
+    assert dag.schedule == "7 * * * *"
+    assert not dag.catchup and dag.max_active_runs == 1
+    (task,) = dag.tasks
+    assert task.retries == 2
+    runs = []
+    monkeypatch.setattr(anomalies, "check", runs.append)
+    values = {"dag_id": "detect_anomalies", "run_id": "r", "logical_date": 5, "run_after": 1}
+    task.python_callable(dag_run=type("Run", (), values))
+    assert [(run.dag_id, run.run_id, run.execution_date) for run in runs] == [("detect_anomalies", "r", 5)]
+
+
+def test_without_a_schedule_anomalies_are_only_looked_for_by_hand(role, tmp_path, monkeypatch):
+    from airflow.dag_processing.dagbag import DagBag
+
+    settings = tmp_path / "lake.json"
+    settings.write_text('{"anomalies": {"schedule": ""}}')
+    monkeypatch.setenv("LAKE_AIRFLOW_SETTINGS", str(settings))
+    bag = DagBag(role / "files/dags/detect_anomalies.py", bundle_name="dags")
+    assert bag.import_errors == {} and bag.dags["detect_anomalies"].schedule is None
+
+
 def test_names_of_objects_are_never_read_as_templates(dags):
     assert list(dags["check_data_to_process"].get_task("start").template_fields) == []
 
 
-@pytest.mark.parametrize("name", ["new_input", "check_data_to_process"])
+@pytest.mark.parametrize("name", ["new_input", "check_data_to_process", "detect_anomalies"])
 def test_reading_a_workflow_imports_nothing_heavy(role, name):
     code = f"""
 import sys

@@ -221,6 +221,78 @@ def test_identifiers_are_quoted():
     assert quote('a"b\\c') == '"a\\"b\\\\c"'
 
 
+def at(nanosecond):
+    return f"1970-01-01T00:00:00.00000000{nanosecond}Z"
+
+
+def test_the_log_says_of_which_series_and_time_an_object_has_points(http, influx):
+    http.post(URL + "/query", json={"results": [{}]})
+    http.post(URL + "/write", status=204)
+    points = [
+        Point("m", time, {"value": 1.0}, {"topic": topic}) for time, topic in ((5, "a"), (9, "b"), (2, "a"), (7, "a"))
+    ]
+    with InfluxDBSink(influx).writer(Origin("campus", "17", "op1")) as writer:
+        writer.add(points)
+        assert writer.commit()["series"] == [
+            {"measurement": "m", "topic": "a", "from": at(2), "to": at(7)},
+            {"measurement": "m", "topic": "b", "from": at(9), "to": at(9)},
+        ]
+
+
+@pytest.mark.parametrize(("topics", "entries"), [(50, 50), (51, 1), (200, 1)])
+def test_of_too_many_series_the_log_says_but_the_time(http, influx, topics, entries):
+    http.post(URL + "/query", json={"results": [{}]})
+    http.post(URL + "/write", status=204)
+    points = [Point("m", 1 + number % 9, {"value": 1.0}, {"topic": str(number)}) for number in range(topics)]
+    (place,) = InfluxDBSink(influx).write([(Origin("campus", "17", "op1"), points)])
+    assert len(place["series"]) == entries
+    if entries == 1:
+        assert place["series"] == [{"from": at(1), "to": at(9)}]
+
+
+def test_a_stream_gives_series_as_they_come(http, influx):
+    parts = [
+        {
+            "results": [
+                {"statement_id": 0, "series": [{"name": "m", "tags": {"topic": "a", "input": ""}, "values": [[1, 2]]}]}
+            ]
+        },
+        {"results": [{"statement_id": 1, "series": [{"name": "n", "values": [[3, 4], [5, 6]]}]}]},
+        {"results": [{"statement_id": 2}]},
+    ]
+    http.post(URL + "/query", body="\n".join(map(json.dumps, parts)) + "\n")
+    rows = list(influx.stream("campus", ["SELECT 1", "SELECT 2"], {"t0": "a"}))
+    assert rows == [(0, "m", {"topic": "a"}, [[1, 2]]), (1, "n", {}, [[3, 4], [5, 6]])]
+    assert form(http.calls[0]) == {"q": "SELECT 1; SELECT 2", "params": '{"t0": "a"}'}
+    assert "chunked=true" in http.calls[0].request.url and "epoch=ns" in http.calls[0].request.url
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "retriable"),
+    [
+        ('{"results": [{"statement_id": 0, "error": "database not found: campus"}]}', NotFound, None),
+        ('{"results": [{"statement_id": 0, "error": "query timeout"}]}', StoreError, True),
+        ('{"results": [{"statement_id": 0, "error": "cannot do that"}]}', StoreError, False),
+        ('{"error": "cannot do that"}', StoreError, False),
+        ('{"results": [{"statement_id"', StoreError, True),
+        ('{"other": []}', StoreError, True),
+    ],
+)
+def test_a_stream_that_breaks_off_is_an_error(http, influx, body, error, retriable):
+    http.post(URL + "/query", body=body)
+    with pytest.raises(error) as caught:
+        list(influx.stream("campus", ["SELECT 1"]))
+    assert retriable in (None, getattr(caught.value, "retriable", None))
+
+
+def test_fields_and_topics_of_all_measurements(http, influx):
+    fields = [["value", "string"], ["value", "float"], ["value", "boolean"], ["other", "string"]]
+    http.post(URL + "/query", json=result({"name": "m", "values": fields}, {"name": "n", "values": [["f", "integer"]]}))
+    assert influx.fields("campus") == {"m": {"value": "float", "other": "string"}, "n": {"f": "integer"}}
+    http.replace("POST", URL + "/query", json=result({"name": "m", "values": [["topic", "b"], ["topic", "a"]]}))
+    assert influx.all_topics("campus") == {"m": ["a", "b"]}
+
+
 def test_a_batch_of_objects_is_one_request_and_each_point_tells_where_it_comes_from(http, influx):
     http.post(URL + "/query", json={"results": [{}]})
     http.post(URL + "/write", status=204)
@@ -230,7 +302,13 @@ def test_a_batch_of_objects_is_one_request_and_each_point_tells_where_it_comes_f
         (Origin("campus", "18", "op2"), [Point("m", 3, {"value": True}, {})]),
         (Origin("campus", "19", "op3"), []),
     ]
-    assert sink.write(outputs) == [{"database": "campus", "points": count} for count in (2, 1, 0)]
+    spans = [
+        {"series": [{"measurement": "m", "topic": "", "from": at(first), "to": at(last)}]}
+        for first, last in ((1, 2), (3, 3))
+    ]
+    assert sink.write(outputs) == [
+        {"database": "campus", "points": count, **span} for count, span in zip((2, 1, 0), [*spans, {}], strict=True)
+    ]
     assert http.calls[-1].request.body.decode().splitlines() == [
         'm value=1.0,lake_origin="17/op1" 1',
         'm,a=b value=2i,lake_origin="17/op1" 2',
@@ -250,4 +328,5 @@ def test_a_large_object_is_written_as_it_comes(http, influx):
         ]
         with pytest.raises(TypeError):
             writer.add([Row("t", {"a": 1})])
-        assert writer.commit() == {"database": "campus", "points": 2}
+        series = [{"measurement": "m", "topic": "", "from": at(1), "to": at(2)}]
+        assert writer.commit() == {"database": "campus", "points": 2, "series": series}

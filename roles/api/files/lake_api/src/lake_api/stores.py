@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 import pymongo
+from neocampus_lake.anomaly_store import AnomalyStore
 from neocampus_lake.errors import StoreError
 from neocampus_lake.metadata import MetadataStore
 from neocampus_lake.sinks.influxdb import InfluxDB
@@ -130,6 +131,7 @@ class Stores:
         self.client, self.influxdb = client, influxdb
         self.metadata = MetadataStore(client)
         self.ids = Ids(self._reserve)
+        self.anomalies = AnomalyStore(client)
         self._series_seconds = series_seconds
         self._series_limiter: anyio.CapacityLimiter | None = None
 

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..errors import InvalidInput, NotFound, StoreError
 from ..points import ORIGIN, Point, to_line
@@ -20,12 +21,29 @@ if TYPE_CHECKING:
     import requests
 
 MAX_BODY = 8 * 1024 * 1024
+CHUNK = 10_000
+"""Rows that InfluxDB sends at a time where an answer is read as a stream."""
+LOGGED_SERIES = 50
+"""So many measurements and topics, with the times of their points, a log says of an object; of one that has more, only
+the time of all."""
+NUMBERS = ("float", "integer")
+"""Types of fields that are numbers."""
 _DATA_REFUSED = (400, 413, 422)
 
 
 def quote(identifier: str) -> str:
     """A database, measurement or user as InfluxQL writes it."""
     return '"' + identifier.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+class Rows(NamedTuple):
+    """Rows of one series in the answer to a query of several statements; a series can come in several parts, one after
+    the other. `statement` counts from 0; times are ns since the epoch; `tags` without empty ones."""
+
+    statement: int
+    measurement: str
+    tags: dict[str, str]
+    values: list[list[Any]]
 
 
 class InfluxDB:
@@ -78,11 +96,13 @@ class InfluxDB:
             self._http = session
         return self._http
 
-    def _post(self, path: str, *, params: Mapping[str, str], data: Any) -> requests.Response:
+    def _post(self, path: str, *, params: Mapping[str, str], data: Any, stream: bool = False) -> requests.Response:
         import requests
 
         try:
-            answer = self._session.post(self.url + path, params=dict(params), data=data, timeout=self._timeout)
+            answer = self._session.post(
+                self.url + path, params=dict(params), data=data, timeout=self._timeout, stream=stream
+            )
         except requests.RequestException as error:
             raise StoreError(f"InfluxDB at {self.url} did not answer: {error}", retriable=True) from error
         if answer.status_code >= 300:
@@ -158,12 +178,29 @@ class InfluxDB:
         except (ValueError, KeyError, TypeError):
             raise StoreError(f"InfluxDB did not answer with results: {answer.text[:200]!r}", retriable=True) from None
         for result in results:
-            if "error" in result:
-                message = str(result["error"])
-                if "database not found" in message:
-                    raise NotFound(f"InfluxDB: {message}", database=database)
-                raise StoreError(f"InfluxDB refused the query: {message}", retriable="timeout" in message)
+            _raise_refused(result, database)
         return list(results)
+
+    def stream(
+        self, database: str, statements: Sequence[str], params: Mapping[str, Any] | None = None
+    ) -> Iterator[Rows]:
+        """The rows of queries as they come, series by series, in memory that has a bound whatever their number.
+
+        `params` as for `query`, shared by all statements. Errors: NotFound when the database is none.
+        """
+        import requests
+
+        form = {"q": "; ".join(statements)}
+        if params:
+            form["params"] = json.dumps(params)
+        query = {"epoch": "ns", "db": database, "chunked": "true", "chunk_size": str(CHUNK)}
+        with contextlib.closing(self._post("/query", params=query, data=form, stream=True)) as answer:
+            try:
+                for line in answer.iter_lines(chunk_size=256 * 1024):
+                    if line:
+                        yield from _rows(json.loads(line), database)
+            except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+                raise StoreError(f"InfluxDB at {self.url} broke off its answer: {error}", retriable=True) from error
 
     def measurements(self, database: str) -> list[str]:
         """The measurements of a database, sorted; none where there is no database (or none that may be read)."""
@@ -172,6 +209,26 @@ class InfluxDB:
     def topics(self, database: str, measurement: str) -> list[str]:
         """The topics that a measurement has points of, sorted."""
         return self._names(database, f'SHOW TAG VALUES FROM {quote(measurement)} WITH KEY = "topic"', "value")
+
+    def fields(self, database: str) -> dict[str, dict[str, str]]:
+        """The fields of each measurement, with their types (float, integer, string, boolean; where shards differ, a
+        type that is a number). Errors: NotFound when the database is none."""
+        found: dict[str, dict[str, str]] = {}
+        for rows in self.stream(database, ["SHOW FIELD KEYS"]):
+            types = found.setdefault(rows.measurement, {})
+            for name, kind in rows.values:
+                if types.get(name) not in NUMBERS:
+                    types[name] = kind
+        return found
+
+    def all_topics(self, database: str) -> dict[str, list[str]]:
+        """The topics that each measurement has points of, sorted; a measurement without topics is not there.
+
+        Errors: NotFound when the database is none."""
+        found: dict[str, set[str]] = {}
+        for rows in self.stream(database, ['SHOW TAG VALUES WITH KEY = "topic"']):
+            found.setdefault(rows.measurement, set()).update(value for _key, value in rows.values)
+        return {measurement: sorted(topics) for measurement, topics in found.items()}
 
     def _names(self, database: str, influxql: str, column: str) -> list[str]:
         try:
@@ -263,7 +320,13 @@ class InfluxDBSink(Sink):
             self.influxdb.ensure_database(store)
             lines = (to_line(point, origin) for origin, records in same for point in _points(records))
             self.influxdb.write_lines(store, lines)
-        return [_place(origin, len(records)) for origin, records in outputs]
+        said = []
+        for origin, records in outputs:
+            seen = _Seen()
+            for point in _points(records):
+                seen.add(point)
+            said.append({"database": origin.store, "points": len(records), **seen.told()})
+        return said
 
 
 class _PointWriter(Writer):
@@ -271,13 +334,15 @@ class _PointWriter(Writer):
         self._influxdb = influxdb
         self._origin = origin
         self._count = 0
+        self._seen = _Seen()
 
     def add(self, records: Iterable[Record]) -> None:
         self._influxdb.ensure_database(self._origin.store)
-        self._count += self._influxdb.write(self._origin.store, _points(records), origin=_origin_text(self._origin))
+        points = map(self._seen.add, _points(records))
+        self._count += self._influxdb.write(self._origin.store, points, origin=_origin_text(self._origin))
 
     def commit(self) -> dict[str, Any]:
-        return _place(self._origin, self._count)
+        return {"database": self._origin.store, "points": self._count, **self._seen.told()}
 
     def close(self) -> None:
         """There is nothing to free."""
@@ -290,12 +355,67 @@ def _points(records: Iterable[Record]) -> Iterator[Point]:
         yield record
 
 
-def _place(origin: Origin, count: int) -> dict[str, Any]:
-    return {"database": origin.store, "points": count}
+class _Seen:
+    """Of which series an object has points, and of which time: by that it is known what came late."""
+
+    def __init__(self) -> None:
+        self._series: dict[tuple[str, str], list[int]] = {}
+        self._all: list[int] = []
+
+    def add(self, point: Point) -> Point:
+        time = point.time
+        if not self._all:
+            self._all = [time, time]
+        for span in (self._all, self._span(point)):
+            if span:
+                if time < span[0]:
+                    span[0] = time
+                elif time > span[1]:
+                    span[1] = time
+        return point
+
+    def _span(self, point: Point) -> list[int] | None:
+        key = (point.measurement, point.tags.get("topic", ""))
+        span = self._series.get(key)
+        if span is None and len(self._series) <= LOGGED_SERIES:
+            span = self._series[key] = [point.time, point.time]
+        return span
+
+    def told(self) -> dict[str, Any]:
+        """`series`: {measurement, topic, from, to (ISO 8601; both are times of points)}; of too many, `from` and `to`
+        of all."""
+        if not self._all:
+            return {}
+        if len(self._series) > LOGGED_SERIES:
+            return {"series": [{"from": format_time(self._all[0]), "to": format_time(self._all[1])}]}
+        return {
+            "series": [
+                {"measurement": measurement, "topic": topic, "from": format_time(first), "to": format_time(last)}
+                for (measurement, topic), (first, last) in sorted(self._series.items())
+            ]
+        }
 
 
 def _origin_text(origin: Origin) -> str:
     return f"{origin.object_id}/{origin.operation}"
+
+
+def _raise_refused(result: Mapping[str, Any], database: str | None) -> None:
+    """Raises what the result of a statement says of an error, if it does."""
+    if "error" in result:
+        message = str(result["error"])
+        if "database not found" in message:
+            raise NotFound(f"InfluxDB: {message}", database=database)
+        raise StoreError(f"InfluxDB refused the query: {message}", retriable="timeout" in message)
+
+
+def _rows(part: Mapping[str, Any], database: str) -> Iterator[Rows]:
+    _raise_refused(part, database)
+    for result in part["results"]:
+        _raise_refused(result, database)
+        for series in result.get("series", ()):
+            tags = {key: value for key, value in series.get("tags", {}).items() if value}
+            yield Rows(result["statement_id"], series["name"], tags, series.get("values", []))
 
 
 def _error_of(answer: requests.Response) -> str:
