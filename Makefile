@@ -103,3 +103,15 @@ bench: tools ## Take the figures of the running local lake (docs/figures.md)
 .PHONY: bench-drain
 bench-drain: tools ## Measure how fast stored objects get into gold once the event path is let go (OBJECTS=10000)
 	python tests/bench/drain.py --objects $(or $(OBJECTS),10000)
+
+.PHONY: bench-ingest
+bench-ingest: tools ## Compare inserting through the API with python-swiftclient (PAIRS=12)
+	python tests/bench/ingest.py --pairs $(or $(PAIRS),12)
+
+.PHONY: bench-keeping-up
+bench-keeping-up: tools ## Put at full rate and see whether gold keeps up (MINUTES=10)
+	python tests/bench/keeping_up.py --minutes $(or $(MINUTES),10)
+
+.PHONY: bench-webhook
+bench-webhook: tools ## Measure what the webhook costs a PUT, against the filter absent and a synchronous one (ROUNDS=40, 8 minutes)
+	python tests/bench/webhook.py --rounds $(or $(ROUNDS),40)

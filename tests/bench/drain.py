@@ -12,80 +12,28 @@ last reading can be queried through the API. For comparison, in the same lake: a
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import time
-import uuid
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from urllib.parse import urlsplit
 
-import requests
 import yaml
-from neocampus_lake.client import LakeClient
+from lake import PROXIES, ROOT, TIMEOUT, WRITERS, Lake
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-PROXIES = ("data1", "data2", "data3")
-WRITERS = 8
 PATIENCE = 3600.0  # seconds for all objects
-START = datetime(2021, 7, 22, tzinfo=UTC)
-FILLER = "x" * 850  # makes a file of about 1 KiB
 
 
-class Lake:
-    """The running local lake, for the demo user."""
-
-    def __init__(self) -> None:
-        lines = (ROOT / "build/local/openrc").read_text().splitlines()
-        self.rc = dict(line.removeprefix("export ").split("=", 1) for line in lines if line.startswith("export "))
-        self.api = LakeClient(self.rc["LAKE_API_URL"], ca_file=self.rc["OS_CACERT"])
-        log_in = self.api.log_in(self.rc["OS_USERNAME"], self.rc["OS_PASSWORD"], self.rc["OS_PROJECT_NAME"])
-        self.token, self.project = log_in["token"], log_in["project"]["id"]
-        self.host = urlsplit(self.rc["OS_AUTH_URL"]).hostname
-
-    def session(self) -> requests.Session:
-        """A connection for one thread."""
-        session = requests.Session()
-        session.trust_env, session.verify = False, self.rc["OS_CACERT"]
-        return session
-
-    def fill(self, container: str, count: int) -> float:
-        """Put COUNT files of one reading each; seconds that it took."""
-        base = f"https://{self.host}:8080/v1/AUTH_{self.project}/{container}"
-        headers = {"X-Auth-Token": self.token, "Content-Type": "application/json"}
-        made = self.session().put(base, headers={**headers, "X-Webhook": "on"}, timeout=60)
-        made.raise_for_status()
-
-        def put(first: int) -> None:
-            session = self.session()
-            for number in range(first, count, WRITERS):
-                stamp = (START + timedelta(seconds=number)).strftime("%Y-%m-%dT%H:%M:%SZ")
-                reading = {"topic": "bench/drain/x", "value": float(number), "value_units": "n", "time": stamp}
-                data = json.dumps({**reading, "subID": "b", "unitID": "b", "note": FILLER})
-                session.put(f"{base}/{number}.json", data=data, headers=headers, timeout=60).raise_for_status()
-
-        begun = time.monotonic()
-        with ThreadPoolExecutor(WRITERS) as pool:
-            list(pool.map(put, range(WRITERS)))
-        return time.monotonic() - begun
-
-    def wait(self, container: str, count: int) -> float:
-        """The monotonic time at which COUNT readings of CONTAINER could be queried."""
-        end = time.monotonic() + PATIENCE
-        last = (START + timedelta(seconds=count - 1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        while True:
-            # The last one first: only where it is there, counting them all is worth it.
-            if "n" in self.api.measurements(container) and any(
-                True for _ in self.api.points(container, "n", start=last)
-            ):
-                reached = time.monotonic()
-                if sum(1 for _ in self.api.points(container, "n")) == count:
-                    return reached
-            if time.monotonic() > end:
-                sys.exit(f"{container}: not all of {count} readings are there after {PATIENCE:g} s")
-            time.sleep(0.5)
+def wait(lake: Lake, container: str, count: int) -> float:
+    """The monotonic time at which COUNT readings of CONTAINER could be queried."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        # The last one first: only where it is there, counting them all is worth it.
+        if any(True for _ in lake.readings(container, count - 1)):
+            reached = time.monotonic()
+            if sum(1 for _ in lake.readings(container, 0)) == count:
+                return reached
+        if time.monotonic() > end:
+            sys.exit(f"{container}: not all of {count} readings are there after {PATIENCE:g} s")
+        time.sleep(0.5)
 
 
 def relays(verb: str) -> None:
@@ -96,26 +44,26 @@ def relays(verb: str) -> None:
 
 def drain(lake: Lake, count: int) -> tuple[float, float]:
     """Seconds to put COUNT objects while nothing is delivered, and to have all in gold afterwards."""
-    container = f"drain-{uuid.uuid4().hex[:8]}"
+    container = lake.container("drain", webhook="on")
     relays("pause")
     try:
         put = lake.fill(container, count)
     finally:
         begun = time.monotonic()
         relays("resume")
-    return put, lake.wait(container, count) - begun
+    return put, wait(lake, container, count) - begun
 
 
 def singles(lake: Lake, count: int) -> float:
     """Seconds to have COUNT objects in gold by one run each."""
-    container = f"drain-{uuid.uuid4().hex[:8]}"
+    container = lake.container("drain", webhook="on")
     relays("pause")
     try:
         lake.fill(container, count)
         secrets = yaml.safe_load((ROOT / "build/local/secrets.yml").read_text())
-        airflow, session = f"https://{lake.host}:8081", lake.session()
+        airflow, session = f"https://{lake.host}:8081", lake.connection()
         account = {"username": "lake-admin", "password": secrets["lake_secret_airflow_admin"]}
-        answer = session.post(f"{airflow}/auth/token", json=account, timeout=60)
+        answer = session.post(f"{airflow}/auth/token", json=account, timeout=TIMEOUT)
         answer.raise_for_status()
         session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         begun = time.monotonic()
@@ -123,8 +71,8 @@ def singles(lake: Lake, count: int) -> float:
             conf = {"swift_id": f"{number}.json", "swift_container": container, "swift_user": "demo"}
             conf |= {"content_type": "application/json", "project_id": lake.project}
             run = {"logical_date": None, "dag_run_id": f"bench__{container}-{number}", "conf": conf}
-            session.post(f"{airflow}/api/v2/dags/new_input/dagRuns", json=run, timeout=60).raise_for_status()
-        return lake.wait(container, count) - begun
+            session.post(f"{airflow}/api/v2/dags/new_input/dagRuns", json=run, timeout=TIMEOUT).raise_for_status()
+        return wait(lake, container, count) - begun
     finally:
         relays("resume")
 

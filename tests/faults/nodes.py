@@ -144,6 +144,42 @@ def no_room(nodes: Nodes, node: str) -> Iterator[None]:
         limit("unlimited")
 
 
+CLOCK_DROP_IN = """\
+[Service]
+Environment=LD_PRELOAD=/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1
+Environment=FAKETIME_TIMESTAMP_FILE=/run/fault-clock FAKETIME_CACHE_DURATION=1
+Environment=FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1
+"""
+
+
+@contextmanager
+def clock_jump(nodes: Nodes, node: str, seconds: int) -> Iterator[None]:
+    """The clock of a node's Swift services and relay jumps, and back at the end; they run on meanwhile.
+
+    Containers have the clock of their machine: a library between the services and the kernel changes what they are told
+    (libfaketime, which stays installed on the node).
+    """
+    nodes.run(node, "sh", "-c", "test -e /usr/lib/*/faketime/libfaketimeMT.so.1 || apt-get install -y -qq libfaketime")
+    listed = nodes.run(node, "systemctl", "list-units", "--plain", "--no-legend", "--state=running", "swift-*.service")
+    units = [line.split()[0] for line in listed.splitlines()]
+
+    def clock(offset: int) -> str:
+        return f"echo {offset:+d} >/run/fault-clock.new; mv /run/fault-clock.new /run/fault-clock"
+
+    folders = [f"/run/systemd/system/{unit}.d" for unit in units]
+    prepare = [f"mkdir -p {folder}; printf '%s' '{CLOCK_DROP_IN}' >{folder}/fault.conf" for folder in folders]
+    restart = f"systemctl daemon-reload; systemctl restart {' '.join(units)}"
+    try:
+        nodes.run(node, "sh", "-ec", "; ".join([clock(0), *prepare, restart]))
+        nodes.run(node, "sh", "-ec", clock(seconds))
+        yield
+        nodes.run(node, "sh", "-ec", clock(0))
+        time.sleep(4)  # the ingest goes on with the clock set right
+    finally:
+        remove = [f"rm -rf {folder}" for folder in folders]
+        nodes.run(node, "sh", "-ec", "; ".join([*remove, restart, "rm -f /run/fault-clock"]))
+
+
 Fault = Callable[[Nodes], Any]
 
 FAULTS: dict[str, tuple[str, Fault]] = {
@@ -163,6 +199,14 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     "network": (
         "no packet passes between the proxies and Airflow",
         lambda nodes: cut(nodes, DATA, "process1.process.lake.internal", 8081),
+    ),
+    "clock-forward": (
+        "the clock of one data node jumps 5 minutes ahead, then back",
+        lambda nodes: clock_jump(nodes, "data2", 300),
+    ),
+    "clock-back": (
+        "the clock of one data node jumps 5 minutes back, then ahead",
+        lambda nodes: clock_jump(nodes, "data2", -300),
     ),
     "disk-full": ("no room for the outbox of one proxy", lambda nodes: no_room(nodes, "data2")),
 }

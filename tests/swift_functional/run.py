@@ -35,6 +35,32 @@ from openstack.identity.v3._proxy import Proxy as Identity
 ROOT = Path(__file__).resolve().parent.parent.parent
 LOCK = ROOT / "locks/tests-swift-functional.txt"
 NAME = "swift-functional"
+"""Name of the domain and role of its own, and the description by which all that is made for the run is known again."""
+OTHERWISE = {
+    "test/functional/s3api/test_bucket.py::TestS3ApiBucket::test_head_bucket_error": "no length",
+    "test/functional/s3api/test_bucket.py::TestS3ApiBucketSigV4::test_head_bucket_error": "no length",
+    "test/functional/s3api/test_multi_upload.py::TestS3ApiMultiUpload::"
+    "test_mpu_copy_part_from_mpu_part_number_then_abort": "no length",
+    "test/functional/s3api/test_multi_upload.py::TestS3ApiMultiUpload::"
+    "test_mpu_copy_part_from_range_then_abort": "no length",
+    "test/functional/s3api/test_multi_upload.py::TestS3ApiMultiUpload::test_object_multi_upload": "no length",
+    "test/functional/s3api/test_multi_upload.py::TestS3ApiMultiUploadSigV4::"
+    "test_mpu_copy_part_from_mpu_part_number_then_abort": "no length",
+    "test/functional/s3api/test_multi_upload.py::TestS3ApiMultiUploadSigV4::"
+    "test_mpu_copy_part_from_range_then_abort": "no length",
+    "test/functional/s3api/test_multi_upload.py::TestS3ApiMultiUploadSigV4::test_object_multi_upload": "no length",
+    "test/functional/test_account.py::TestAccount::test_GET_HEAD_content_type": "no length",
+    "test/functional/test_container.py::TestContainer::test_GET_HEAD_content_type": "no length",
+    "test/functional/test_container.py::TestContainer::test_null_name": "null",
+    "test/functional/test_object.py::TestObject::test_null_name": "null",
+    "test/functional/test_object.py::TestObject::test_metadata": "case",
+}
+"""Tests that ask for what the reverse proxies before Swift rightly do otherwise, and why (REASONS)."""
+REASONS = {
+    "no length": "asks for Content-Length: 0 in an answer 204, which RFC 9110 (8.6) forbids: nginx takes it away",
+    "null": "asks for Swift's words where a path has a NUL: nginx answers 400 in its own",
+    "case": "asks for capitals in the names of headers, which have no case (RFC 9110, 5.1): haproxy makes them small",
+}
 
 
 @dataclass(frozen=True)
@@ -47,13 +73,14 @@ class User:
     domain: str = "Default"
 
 
+# As its tests of access control (test_access_control.py) have them, which know users and projects by name.
 USERS = [
     User("", "test", "member"),
     User("2", "test2", "member"),
     User("3", "test", NAME),  # of the first one's project, with a role that Swift gives nothing for
     User("4", "test4", "member", NAME),  # in a domain that is not the default one
-    User("5", "test5", NAME),  # nobody in the first one's project
-    User("6", "test6", "ResellerAdmin"),
+    User("5", "test5", "service"),
+    User("6", "test", "ResellerAdmin"),
 ]
 
 
@@ -90,21 +117,22 @@ def people(identity: Identity) -> Iterator[dict[str, dict[str, str]]]:
         found: dict[str, dict[str, str]] = {}
         for user in USERS:
             domain = identity.find_domain(user.domain, ignore_missing=False)
-            name = f"{NAME}-{user.project}"
-            project = identity.find_project(name, domain_id=domain.id) or identity.create_project(
-                name=name, domain_id=domain.id
-            )
+            project = identity.find_project(user.project, domain_id=domain.id)
+            if project is not None and project.description != NAME:
+                sys.exit(f"Keystone has a project {user.project}, which the suite would wipe: run it on another lake")
+            project = project or identity.create_project(name=user.project, domain_id=domain.id, description=NAME)
             password = f"{secrets.token_urlsafe(24)}aA1"
             account = identity.create_user(
-                name=f"{NAME}-tester{user.suffix}",
+                name=f"tester{user.suffix}",
                 domain_id=domain.id,
+                description=NAME,
                 password=password,
                 default_project_id=project.id,
             )
             role = identity.find_role(user.role, ignore_missing=False)
             identity.assign_project_role_to_user(project, account, role)
             found[user.suffix] = {
-                "account": name,
+                "account": project.name,
                 "username": account.name,
                 "password": password,
                 "domain": user.domain,
@@ -121,12 +149,12 @@ def remove(identity: Identity) -> None:
     """Take away all that an earlier run made. Their accounts in Swift are empty: the suite cleans up."""
     for domain in filter(None, (identity.find_domain(name) for name in ("Default", NAME))):
         for user in identity.users(domain_id=domain.id):
-            if user.name.startswith(f"{NAME}-"):
+            if user.description == NAME:
                 for credential in identity.credentials(user_id=user.id):
                     identity.delete_credential(credential)
                 identity.delete_user(user)
         for project in identity.projects(domain_id=domain.id):
-            if project.name.startswith(f"{NAME}-"):
+            if project.description == NAME:
                 identity.delete_project(project)
     role = identity.find_role(NAME)
     if role:
@@ -171,6 +199,8 @@ def report(results: Path) -> tuple[str, int]:
     lines = ["| outcome | tests |", "|---|---|", f"| passed | {len(cases) - len(failed) - skips} |"]
     lines += [f"| failed | {len(failed)} |", f"| skipped | {skips} |"]
     lines += [f"| – {reason} | {count} |" for reason, count in reasons.most_common()]
+    lines.append(f"| left out | {len(OTHERWISE)} |")
+    lines += [f"| – {REASONS[key]} | {count} |" for key, count in Counter(OTHERWISE.values()).most_common()]
     lines += [f"\nfailed: {case.get('classname')}.{case.get('name')}" for case in failed]
     return "\n".join(lines), len(failed)
 
@@ -212,7 +242,7 @@ def main() -> int:
             "SSL_CERT_FILE": rc["OS_CACERT"],
         }
         suite = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={results}"]
-        chosen = pytest_arguments or ["test/functional"]
+        chosen = pytest_arguments or ["test/functional", *(f"--deselect={name}" for name in OTHERWISE)]
         subprocess.run([*suite, *chosen], cwd=source, env=variables)  # what failed stands in the results
     configuration.unlink()
     if not results.exists():

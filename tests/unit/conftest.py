@@ -5,7 +5,6 @@ plugins by their full names, the way Ansible has them. Has a double of the REST 
 
 from __future__ import annotations
 
-import email
 import hashlib
 import importlib.util
 import json
@@ -74,6 +73,8 @@ class _FakeApi(ThreadingHTTPServer):
         self.fail = []  # (status, body)
         self.page = 2
         self.fails_processing = False
+        self.bulk_files = 1000
+        self.refused = set()  # names of files that a bulk insertion does not take
 
     def insert(self, container, name, content, metadata=None, content_type=None):
         documents = self.containers.setdefault(container, [])
@@ -136,8 +137,11 @@ class _FakeApiRequest(BaseHTTPRequestHandler):
         container, kind, *rest = [unquote(part) for part in path.split("/")[4:]]
         if kind == "timeseries":
             return self.timeseries(rest[0], query)
+        if self.command == "POST" and rest == ["bulk"]:
+            return self.insert_many(container, body)
         if self.command == "POST":
-            return 201, self.insert(container, body)
+            metadata, [file] = self.parts(body)
+            return 201, self.server.insert(container, *file[:2], metadata, file[2])
         if container not in self.server.containers:
             return self.error(404, f"container {container} does not exist")
         documents = self.server.containers[container]
@@ -149,18 +153,33 @@ class _FakeApiRequest(BaseHTTPRequestHandler):
             return self.error(404, f"object {rest[0]} does not exist")
         return 200, self.server.contents[rest[0]] if rest[1:] == ["data"] else found[0]
 
-    def insert(self, container, body):
-        head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
-        parts = {}
-        for part in email.message_from_bytes(head + body).get_payload():
-            parts[part.get_param("name", header="content-disposition")] = part
-        file = parts["file"]
-        metadata = json.loads(parts["metadata"].get_payload(decode=True)) if "metadata" in parts else None
-        start = body.index(b"\r\n\r\n", body.index(b'name="file"')) + 4
-        content = body[start : body.rindex(b"\r\n--")]
-        kind = file.get_content_type() if file["Content-Type"] else None
-        name = unquote(re.search(rb'filename="([^"]*)"', body)[1].decode())
-        return self.server.insert(container, name, content, metadata, kind)
+    def insert_many(self, container, body):
+        metadata, files = self.parts(body)
+        items = []
+        for number, (name, content, kind) in enumerate(files[: self.server.bulk_files]):
+            if name in self.server.refused:
+                items.append({"status": 413, "name": name, **self.error(413, "too large")[1]})
+                continue
+            given = metadata[number] if isinstance(metadata, list) else metadata
+            document = self.server.insert(container, name, content, given, kind)
+            items.append({"status": 201, "object": document})
+        over = self.error(413, "too many files")[1] if len(files) > self.server.bulk_files else {"error": None}
+        return 201 if len(items) == len(files) else 207, {"items": items, **over}
+
+    def parts(self, body):
+        """Metadata, and (name, content, type) of each file."""
+        mark = b"--" + self.headers["Content-Type"].partition("boundary=")[2].encode()
+        metadata, files = None, []
+        for part in body.split(mark)[1:-1]:
+            head, _, content = part.partition(b"\r\n\r\n")
+            content = content[: -len(b"\r\n")]
+            if b'name="metadata"' in head:
+                metadata = json.loads(content)
+                continue
+            kind = re.search(rb"Content-Type: (.*)", head)
+            name = unquote(re.search(rb'filename="([^"]*)"', head)[1].decode())
+            files.append((name, content, kind[1].decode().strip() if kind else None))
+        return metadata, files
 
     def timeseries(self, what, query):
         series = self.server.series

@@ -208,6 +208,65 @@ def test_api_away_is_told_in_the_error_form(edge, call, token):
     assert until(lambda: call("/api/v1/containers", token=token)[0] == 200)
 
 
+@pytest.fixture(scope="module")
+def many(edge):
+    """curl's options for a form of 150 small files and a large one between them."""
+    edge.check_output("mkdir -p /tmp/many && cd /tmp/many && for n in $(seq 150); do echo $n > $n.txt; done")
+    edge.check_output("head -c 3000000 /dev/urandom > /tmp/many/large.bin")
+    names = [f"{number}.txt" for number in range(1, 151)]
+    names.insert(100, "large.bin")
+    forms = ["-F", 'metadata={"application": "bulk"};type=application/json']
+    yield [*forms, *(option for name in names for option in ("-F", f"file=@/tmp/many/{name}"))], names
+    edge.check_output("rm -r /tmp/many")
+
+
+def documents_of(call, token, container):
+    status, body = call(f"/api/v1/containers/{container}/objects?limit=1000", token=token)
+    assert status == 200, body
+    return body["items"]
+
+
+def test_many_files_by_one_request(edge, call, token, many, address):
+    forms, names = many
+    container = f"bulk-{uuid.uuid4().hex[:8]}"
+    status, body = call(f"/api/v1/containers/{container}/objects/bulk", *forms, token=token)
+    assert (status, body["error"]) == (201, None), body
+    assert [item["object"]["original_object_name"] for item in body["items"]] == names
+    stored = documents_of(call, token, container)
+    assert sorted(document["original_object_name"] for document in stored) == sorted(names)
+    assert {(document["status"], document["application"]) for document in stored} == {("stored", "bulk")}
+    ids = {document["original_object_name"]: document["swift_object_id"] for document in stored}
+    for name in ("1.txt", "150.txt", "large.bin"):
+        url = f"https://{address}/api/v1/containers/{container}/objects/{ids[name]}/data"
+        ask = ["curl", "-sSf", "--cacert", CA, "-H", f"X-Auth-Token: {token}", url]
+        edge.check_output(f"{shlex.join(ask)} | cmp - /tmp/many/{name}")
+
+
+def test_many_files_while_swift_is_away(node, call, token, many):
+    forms, names = many
+    container = f"bulk-{uuid.uuid4().hex[:8]}"
+    assert call(f"/api/v1/containers/{container}/objects", "-F", "file=@/etc/hostname", token=token)[0] == 201
+    with stopped([node(name) for name in ("data1", "data2", "data3")], "haproxy"):
+        status, body = call(f"/api/v1/containers/{container}/objects/bulk", *forms, token=token)
+    assert status == 207 and len(body["items"]) == len(names)
+    assert {item["error"]["code"] for item in body["items"]} == {"service_unavailable"}
+    assert len(documents_of(call, token, container)) == 1  # nothing is left of the others
+
+
+def test_client_of_many_files_that_breaks_off(edge, call, token, many, address):
+    """What is stored stays, and is whole; of the rest there is nothing."""
+    forms, names = many
+    container = f"bulk-{uuid.uuid4().hex[:8]}"
+    url = f"https://{address}/api/v1/containers/{container}/objects/bulk"
+    given = ["--cacert", CA, "-H", f"X-Auth-Token: {token}", *forms, url]
+    cut = edge.run(shlex.join(["curl", "-sS", "--limit-rate", "20k", "-m", "8", *given]))
+    assert cut.rc == 28, cut.stderr  # curl's own time was over
+    stored = until(lambda: documents_of(call, token, container))
+    until(lambda: {document["status"] for document in documents_of(call, token, container)} == {"stored"})
+    assert 0 < len(stored) <= 100
+    assert [document["original_object_name"] for document in stored] == names[: len(stored)]
+
+
 EXPIRE = """
 import os, sys, time
 import msgpack

@@ -4,8 +4,8 @@
 
     build_wheel.py PROJECT OUT [SOURCE …]
 
-PROJECT is a folder with a pyproject.toml, OUT a folder that is made (whole or not at all). SOURCEs are the parts of
-PROJECT that are needed, where that is less than all of it.
+PROJECT is a folder with a pyproject.toml, or an archive of one (sdist, .tar.gz), OUT a folder that is made (whole or
+not at all). SOURCEs are the parts of PROJECT that are needed, where that is less than all of it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -24,6 +25,10 @@ def main(project: Path, out: Path, sources: list[Path]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         copy, made = Path(scratch, "source"), Path(scratch, "made")
+        if project.is_file():
+            with tarfile.open(project) as archive:
+                archive.extractall(Path(scratch, "archive"), filter="data")
+            [project] = Path(scratch, "archive").iterdir()
         for source in sources or [project]:
             target = copy / source.relative_to(project)
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from neocampus_lake import client as client_module
-from neocampus_lake.client import LakeClient, Multipart
+from neocampus_lake.client import File, LakeClient, Multipart
 from neocampus_lake.errors import AccessDenied, Conflict, InvalidInput, NotFound, StoreError
 
 LIBRARY = Path(client_module.__file__).parent
@@ -56,8 +56,8 @@ def test_a_ca_file_that_is_not_there():
 
 def test_a_server_is_verified(api):
     client = LakeClient("https://localhost")
-    handler = next(h for h in client._opener.handlers if type(h).__name__ == "HTTPSHandler")
-    assert handler._context.verify_mode == ssl.CERT_REQUIRED and handler._context.check_hostname
+    [handler] = [h for h in client._opener.handlers if hasattr(h, "https_open")]
+    assert handler.context.verify_mode == ssl.CERT_REQUIRED and handler.context.check_hostname
 
 
 def test_insert_a_file(api, client, tmp_path):
@@ -100,12 +100,78 @@ def test_an_insert_is_not_sent_twice(api, client):
     assert len([r for r in api.requests if r[0] == "POST"]) == 2  # with the log-in
 
 
-def test_a_file_is_never_held_whole():
-    class Large(io.RawIOBase):
-        largest = 0
+def test_insert_many(api, client, tmp_path):
+    file = tmp_path / 'été "1".csv'
+    file.write_bytes(bytes(range(256)) * 5000)
+    items = client.insert_many("cam pus", [file, ("b.json", b"[2]"), ("c", b"")], {"application": "énergie"}, "text/x")
+    assert [item["status"] for item in items] == [201] * 3
+    found = [item["object"] for item in items]
+    assert [document["original_object_name"] for document in found] == ['été "1".csv', "b.json", "c"]
+    assert {(document["application"], document["content_type"]) for document in found} == {("énergie", "text/x")}
+    assert [api.contents[document["swift_object_id"]] for document in found] == [file.read_bytes(), b"[2]", b""]
+    assert [request[1] for request in api.requests[1:]] == ["/api/v1/containers/cam%20pus/objects/bulk"]
 
-        def __init__(self):
-            self.left = 300 * 1024 * 1024
+
+def test_insert_many_with_the_metadata_of_each(client):
+    given = [{"application": "x"}, {}, {"application": "z"}]
+    items = client.insert_many("campus", [(str(number), b"1") for number in range(3)], given)
+    assert [item["object"].get("application") for item in items] == ["x", None, "z"]
+    with pytest.raises(InvalidInput, match="metadata for 3 files, but there are 1"):
+        client.insert_many("campus", [("a", b"1")], given)
+    assert client.insert_many("campus", [], []) == []
+
+
+def test_insert_many_goes_by_several_requests(api, client, monkeypatch):
+    monkeypatch.setattr(client_module, "BULK_FILES", 4)
+    given = [{"application": str(number)} for number in range(10)]
+    items = client.insert_many("campus", [(str(number), b"%d" % number) for number in range(10)], given)
+    assert [item["object"]["original_object_name"] for item in items] == [str(number) for number in range(10)]
+    assert [item["object"]["application"] for item in items] == [str(number) for number in range(10)]
+    assert len(api.requests) == 1 + 3
+    monkeypatch.setattr(client_module, "BULK_METADATA_BYTES", 60)  # three of them
+    assert len(client.insert_many("campus", [(str(number), b"1") for number in range(10)], given)) == 10
+    assert len(api.requests) == 1 + 3 + 5
+
+
+def test_insert_many_goes_on_where_the_api_stopped(api, client):
+    api.bulk_files = 3
+    items = client.insert_many("campus", [(str(number), b"%d" % number) for number in range(10)])
+    assert [item["object"]["original_object_name"] for item in items] == [str(number) for number in range(10)]
+    assert len(api.requests) == 1 + 4
+
+
+def test_insert_many_says_what_failed(api, client):
+    api.refused = {"b"}
+    items = client.insert_many("campus", [("a", b"1"), ("b", b"2"), ("c", b"3")])
+    assert [item["status"] for item in items] == [201, 413, 201]
+    assert items[1]["name"] == "b" and items[1]["error"]["message"] == "too large"
+
+
+def test_an_error_of_insert_many_has_what_was_inserted_before(api, client, monkeypatch):
+    monkeypatch.setattr(client_module, "BULK_FILES", 2)
+    sent = client._json
+
+    def second_fails(*given):
+        if len(api.requests) == 2:
+            api.fail = [(503, {"error": {"code": "c", "message": "Swift is away"}})]
+        return sent(*given)
+
+    monkeypatch.setattr(client, "_json", second_fails)
+    with pytest.raises(StoreError, match="Swift is away") as caught:
+        client.insert_many("campus", [(str(number), b"1") for number in range(6)])
+    assert [item["object"]["original_object_name"] for item in caught.value.context["items"]] == ["0", "1"]
+    assert len(api.requests) == 3
+
+
+def test_an_api_that_takes_nothing(api, client):
+    api.bulk_files = 0
+    with pytest.raises(StoreError, match="none of 1 files"):
+        client.insert_many("campus", [("a", b"1")])
+
+
+def test_a_file_is_never_held_whole(monkeypatch, tmp_path):
+    class Large(io.RawIOBase):
+        left = 300 * 1024 * 1024
 
         def read(self, size=-1):
             assert 0 < size <= 1024 * 1024
@@ -113,28 +179,62 @@ def test_a_file_is_never_held_whole():
             self.left -= size
             return b"x" * size
 
-    body = Multipart(Large(), 300 * 1024 * 1024, "x", {"a": 1}, None)
+    file = tmp_path / "large"
+    with file.open("wb") as stream:
+        stream.truncate(Large.left)
+    monkeypatch.setattr(File, "open", lambda _self: Large())
+    body = Multipart([File(file), File(file)], {"a": 1})
     total = 0
-    while block := body.read(8192):
+    while block := body.read(client_module.BLOCK):
+        assert len(block) <= client_module.BLOCK
         total += len(block)
-    assert total == body.length
+    assert total == body.length > 2 * Large.left
 
 
-@given(st.binary(max_size=200), st.text(), st.integers(1, 50))
-def test_the_length_of_a_body_is_what_is_sent(content, name, block):
+@given(st.lists(st.tuples(st.text(min_size=1), st.binary(max_size=200)), min_size=1, max_size=4), st.integers(1, 50))
+def test_the_length_of_a_body_is_what_is_sent(files, block):
     try:
-        body = Multipart(io.BytesIO(content), len(content), name, {"k": name}, "text/plain")
+        body = Multipart([File(content, name, "text/plain") for name, content in files], {"k": files[0][0]})
     except UnicodeEncodeError:
         return
-    sent = b"".join(iter(lambda: body.read(block), b""))
-    assert len(sent) == body.length and content in sent
+    pieces = list(iter(lambda: body.read(block), b""))
+    sent = b"".join(pieces)
+    assert len(sent) == body.length == int(body.headers["Content-Length"])
+    assert {len(piece) for piece in pieces[:-1]} <= {block}  # small pieces come together
+    place = 0
+    for _name, content in files:
+        place = sent.index(b"\r\n\r\n" + content + b"\r\n--", place) + 1
+
+
+def test_a_file_that_changes_while_it_is_sent(tmp_path):
+    file = tmp_path / "a"
+    file.write_bytes(b"1234567890")
+    body = Multipart([File(file)], {})
+    file.write_bytes(b"123")
+    with body, pytest.raises(InvalidInput, match="became shorter"):
+        while body.read(2):
+            pass
+    file.write_bytes(b"1234567890")
+    body = Multipart([File(file)], {})
+    file.write_bytes(b"1234567890 and more")
+    sent = body.read()
+    assert len(sent) == body.length and b"1234567890\r\n--" in sent
+
+
+def test_a_file_that_goes_before_it_is_sent(tmp_path):
+    file = tmp_path / "a"
+    file.write_bytes(b"1")
+    body = Multipart([File(file)], {})
+    file.unlink()
+    with body, pytest.raises(InvalidInput, match="cannot be read: No such file"):
+        body.read()
 
 
 def test_no_header_can_be_smuggled_in():
     with pytest.raises(InvalidInput):
-        Multipart(io.BytesIO(), 0, "x", None, "text/plain\r\nX: y")
-    body = Multipart(io.BytesIO(), 0, 'a"\r\nX: y', None, None).read()
-    assert body[body.index(b'name="file"') :].count(b"\r\n") == 2
+        File(b"", "x", "text/plain\r\nX: y")
+    body = Multipart([File(b"", 'a"\r\nX: y')], {}).read()
+    assert body[body.index(b'name="file"') :].count(b"\r\n") == 4
 
 
 def test_get_and_list(api, client):

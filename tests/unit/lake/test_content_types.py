@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from neocampus_lake.content_types import HEAD_BYTES, base_type, detect
+from neocampus_lake.content_types import HEAD_BYTES, base_type, detect, observe
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 50
 
@@ -46,3 +46,32 @@ def test_any_object_has_a_type(name, head, declared):
 
 def test_base_type():
     assert base_type(" Text/CSV ; charset=utf-8") == "text/csv"
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(300)
+ZIP = b"PK\x03\x04" + bytes(300)
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "declared", "expected"),
+    [
+        ("a.json", b'{"a": 1}', "", "application/json"),
+        ("a", b'{"a": 1}', "application/octet-stream", "application/json"),
+        ("a.png", PNG, "image/png; q=1", "image/png; q=1"),
+        ("a.csv", PNG, "text/csv", "image/png"),
+        ("a.json", PNG, "application/vnd.api+json", "image/png"),
+        ("a.png", b'{"a": 1}', "image/png", "application/json"),
+        ("a.png", b"\x00\x01", "image/png", "image/png"),  # broken, but not something else
+        ("a.jpg", PNG, "image/jpeg", "image/png"),
+        ("a.xlsx", ZIP, XLSX, XLSX),
+        ("a.xlsx", ZIP, "text/csv", XLSX),
+        ("a.zip", ZIP, "text/csv", "application/zip"),
+        ("a.zip", b"a,b\n1,2\n", "application/zip", "text/csv"),
+        ("a.bin", PNG, "application/x-of-the-project", "application/x-of-the-project"),
+        ("a.txt", b'{"a": 1}', "text/plain", "text/plain"),
+        ("a.csv", b"", "text/csv", "text/csv"),
+    ],
+)
+def test_content_is_believed_where_it_plainly_is_something_else(name, head, declared, expected):
+    assert observe(name, head, declared) == expected

@@ -62,7 +62,8 @@ def count_calls(monkeypatch):
 
         return counted
 
-    for name in ("find", "find_one", "find_one_and_update", "bulk_write", "insert_many", "update_one", "update_many"):
+    names = ("find", "find_one", "find_one_and_update", "bulk_write", "insert_many", "update_one", "update_many")
+    for name in (*names, "delete_many"):
         monkeypatch.setattr(collection, name, counting(name, getattr(collection, name)))
     return calls
 
@@ -166,6 +167,48 @@ def test_a_pending_document_can_be_abandoned(store):
     store.insert("campus", document())
     store.abandon("campus", "17")
     assert store.get("campus", "17") is None
+
+
+def test_the_way_of_many_documents_costs_three_writes(client, store, monkeypatch):
+    calls = count_calls(monkeypatch)
+    ids = [str(number) for number in range(1, 201)]
+    assert store.insert_many("campus", [document(object_id) for object_id in ids]) == set()
+    store.mark_stored_many("campus", {object_id: (f"md5 of {object_id}", int(object_id)) for object_id in ids[:150]})
+    store.abandon_many("campus", ids)  # those that are stored stay
+    assert calls == {"insert_many": 1, "bulk_write": 1, "delete_many": 1}
+    found = store.find("campus", limit=300)
+    assert [item["swift_object_id"] for item in found] == ids[:150]
+    assert {(item["status"], item["etag"], item["size"]) for item in found} == {
+        ("stored", f"md5 of {object_id}", int(object_id)) for object_id in ids[:150]
+    }
+
+
+def test_of_many_documents_those_that_are_known_are_told(store):
+    theirs = document("2", user="bob")
+    store.insert("campus", theirs)
+    store.insert("campus", document("9", object_name="4"))
+    assert store.insert_many("campus", [document(str(number)) for number in range(1, 6)]) == {"2", "4"}
+    assert [item["_id"] for item in store.find("campus")] == [1, 2, 3, 5, 9]
+    assert store.get("campus", "2")["swift_user"] == "bob"
+
+
+def test_many_documents_that_mongodb_did_not_take(store, monkeypatch):
+    def refuse(self, documents, ordered=True):
+        raise errors.BulkWriteError(
+            {"writeErrors": [{"index": 0, "code": 11000}], "writeConcernErrors": [{"code": 64}]}
+        )
+
+    monkeypatch.setattr(mongomock.collection.Collection, "insert_many", refuse)
+    with pytest.raises(StoreError, match="the 2 documents of objects 1 to 2"):
+        store.insert_many("campus", [document("1"), document("2")])
+
+
+def test_no_documents_cost_nothing(client, store, monkeypatch):
+    calls = count_calls(monkeypatch)
+    assert store.insert_many("campus", []) == set()
+    store.mark_stored_many("campus", {})
+    store.abandon_many("campus", [])
+    assert not calls
 
 
 def test_find_goes_by_the_number_of_the_id(store):

@@ -1,14 +1,18 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 import fnmatch
+from dataclasses import replace
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from neocampus_lake.errors import DeclarationError, NoPipeline
+from neocampus_lake.errors import DeclarationError, LakeError, NoPipeline
 from neocampus_lake.parsers import sensor, table
-from neocampus_lake.pipelines import Declaration, Router, _overlap, load_declarations
+from neocampus_lake.pipelines import KEPT, SINKS, Declaration, Router, _overlap, load_declarations
+from neocampus_lake.schema import schema
+
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
 def declaration(name="CAMPUS_ALICE_TASK", steps=None, weight="light", **match):
@@ -34,22 +38,27 @@ def document(**changes):
 
 
 @pytest.mark.parametrize(
-    ("content_type", "name", "parser"),
+    ("content_type", "name", "parser", "sinks"),
     [
-        ("application/json", "sensor_json", sensor.parse),
-        ("Application/JSON; charset=utf-8", "sensor_json", sensor.parse),
-        ("application/x-ndjson", "sensor_json", sensor.parse),
-        ("text/csv", "time_series_csv", table.parse),
+        ("application/json", "sensor_json", sensor.parse, ("influxdb",)),
+        ("Application/JSON; charset=utf-8", "sensor_json", sensor.parse, ("influxdb",)),
+        ("application/x-ndjson", "sensor_json", sensor.parse, ("influxdb",)),
+        ("text/csv", "table_csv", table.parse, ("influxdb", "sql")),
+        ("text/plain", "time_series_text", table.parse, ("influxdb",)),
+        ("application/vnd.ms-excel", "table_excel", table.parse, ("influxdb", "sql")),
+        (XLSX, "table_excel", table.parse, ("influxdb", "sql")),
     ],
 )
-def test_built_in_pipelines(content_type, name, parser):
+def test_built_in_pipelines(content_type, name, parser, sinks):
     found = Router(load_declarations()).route(document(content_type=content_type))
-    assert found.name == name and found.weight == "light" and found.sinks == ("influxdb",)
+    assert found.name == name and found.weight == "light" and found.sinks == sinks
     # The functions may be loaded under another name of the package: the same file is what counts.
     assert found.parser.load().__code__.co_filename == parser.__code__.co_filename
 
 
-@pytest.mark.parametrize("change", [{"content_type": "image/png"}, {"data_processing": "custom"}, {"content_type": ""}])
+@pytest.mark.parametrize(
+    "change", [{"content_type": "application/pdf"}, {"data_processing": "custom"}, {"content_type": ""}]
+)
 def test_what_nothing_handles_is_told(change):
     with pytest.raises(NoPipeline) as caught:
         Router(load_declarations()).route(document(**change))
@@ -139,26 +148,33 @@ def test_names_are_unique():
     ("change", "said"),
     [
         ({"name": "two_parts"}, "PROJECT_USER_TASKNAME"),
-        ({"name": "a b_c_d"}, "name: letters"),
-        ({"name": None}, "name: letters"),
+        ({"name": "a b_c_d"}, "name: 'a b_c_d' is not what is expected: letters"),
+        ({"name": None}, "name: None is not what is expected: letters"),
         ({"version": None}, "version"),
         ({"version": True}, "version"),
-        ({"match": {}}, "match: at least one"),
-        ({"match": {"colour": ["red"]}}, "match: at least one"),
-        ({"match": {"containers": "campus"}}, "match.containers: a list"),
+        ({"match": {}}, "match: nothing is in it; expected: one or more"),
+        ({"match": {"colour": ["red"]}}, "match.colour: unknown key 'colour': containers, content_types"),
+        ({"match": {"containers": "campus"}}, "match.containers: 'campus' is not what is expected: a list of texts"),
         ({"match": {"containers": []}}, "empty list"),
         ({"match": {"filenames": ["[ab]*"]}}, "only wildcards"),
         ({"weight": "huge"}, "weight"),
         ({"steps": {"sinks": ["influxdb"]}}, "steps"),
-        ({"steps": {"parser": "sensor_json"}}, "steps.sinks"),
-        ({"steps": {"parser": "sensor_json", "sinks": ["paper"]}}, "steps.sinks"),
+        ({"steps": {"parser": "sensor_json"}}, "steps: sinks is missing: a list"),
+        ({"steps": {"parser": "sensor_json", "sinks": ["paper"]}}, r"steps.sinks\[0\]: 'paper'"),
+        ({"steps": {"parser": "sensor_json", "sinks": ["sql"]}}, "makes Point, which sql does not keep; influxdb does"),
         ({"steps": {"parser": "nothing", "sinks": ["influxdb"]}}, "steps.parser.*neither"),
         ({"steps": {"parser": "no.such:parse", "sinks": ["influxdb"]}}, "steps.parser.*No module"),
         ({"steps": {"parser": "json:nothing", "sinks": ["influxdb"]}}, "steps.parser"),
         ({"steps": {"parser": "json:__name__", "sinks": ["influxdb"]}}, "not a function"),
-        ({"steps": {"parser": {"options": {}}, "sinks": ["influxdb"]}}, "function is a name"),
-        ({"steps": {"parser": {"function": "sensor_json", "x": 1}, "sinks": ["influxdb"]}}, "a name, or function"),
-        ({"steps": {"parser": "sensor_json", "transforms": "json:loads", "sinks": ["influxdb"]}}, "transforms: a list"),
+        ({"steps": {"parser": {"options": {}}, "sinks": ["influxdb"]}}, "steps.parser: function is missing"),
+        (
+            {"steps": {"parser": {"function": "sensor_json", "x": 1}, "sinks": ["influxdb"]}},
+            "steps.parser.x: unknown key 'x'",
+        ),
+        (
+            {"steps": {"parser": "sensor_json", "transforms": "json:loads", "sinks": ["influxdb"]}},
+            "transforms: 'json:loads' is not what is expected: a list",
+        ),
         ({"colour": "red"}, "unknown key 'colour'"),
     ],
 )
@@ -176,6 +192,48 @@ def test_wrong_declarations_say_what_is_wrong(change, said, tmp_path):
     assert str(file) in str(caught.value)
 
 
+def test_a_pipeline_that_cannot_be_run_keeps_its_objects():
+    healthy = declaration("A_B_TYPE", content_types=["text/*"])
+    broken = replace(declaration("A_B_CSV"), problem="its file is damaged")
+    router = Router([healthy, broken])
+    found = router.route(document())
+    assert found.name == "A_B_CSV"
+    with pytest.raises(LakeError, match="A_B_CSV.*its file is damaged.*Deploy it again"):
+        found.check()
+    assert router.route(document(content_type="text/xml")).name == "A_B_TYPE"
+    # As specific as a healthy one: nothing decides, and the object waits rather than go the wrong way.
+    for order in ([declaration("A_B_OTHER"), broken], [broken, declaration("A_B_OTHER")]):
+        assert Router(order).route(document()).name == "A_B_CSV"
+
+
+def test_candidates_come_with_their_scores():
+    router = Router([declaration("A_B_TYPE", content_types=["text/*"]), declaration("A_B_CSV")])
+    assert [found.name for found, _score in router.candidates(document())] == ["A_B_CSV", "A_B_TYPE"]
+    scores = [score for _found, score in router.candidates(document())]
+    assert scores == sorted(scores, reverse=True)
+    assert router.candidates(document(content_type="image/png")) == []
+
+
+def test_steps_of_an_environment_are_not_looked_for_here():
+    steps = {"parser": "station.parse:rows", "sinks": ["sql"]}
+    data = {"name": "A_B_C", "version": 1, "match": {"containers": ["a"]}, "steps": steps}
+    with pytest.raises(DeclarationError, match="No module named 'station'"):
+        Declaration.from_dict(data)
+    assert Declaration.from_dict(data, environment="/x").environment == "/x"
+    with pytest.raises(DeclarationError, match="cannot open archives"):
+        Declaration.from_dict({**data, "steps": {**steps, "sinks": ["objects"]}}, environment="/x")
+
+
+def test_what_sinks_are_said_to_keep_is_what_they_keep():
+    from neocampus_lake.sinks.documents import DocumentSink
+    from neocampus_lake.sinks.influxdb import InfluxDBSink
+    from neocampus_lake.sinks.sql import SqlSink
+
+    for sink in (InfluxDBSink, DocumentSink, SqlSink):
+        assert tuple(kind.__name__ for kind in sink.accepts) == KEPT[sink.name]
+    assert set(KEPT) == SINKS == set(schema()["properties"]["steps"]["properties"]["sinks"]["items"]["enum"])
+
+
 def test_a_project_s_declarations_join_the_built_in_ones(tmp_path):
     (tmp_path / "one.yml").write_text(
         "name: METEO_BOB_STATIONS\nversion: 2\nmatch: {containers: [meteo], data_processing: [custom]}\nweight: heavy\n"
@@ -186,7 +244,7 @@ def test_a_project_s_declarations_join_the_built_in_ones(tmp_path):
     found = router.route(document(swift_container="meteo", data_processing="custom"))
     assert (found.name, found.version, found.weight) == ("METEO_BOB_STATIONS", "2", "heavy")
     assert found.parser.options == {"delimiter": ";"}
-    assert router.route(document(swift_container="meteo")).name == "time_series_csv"
+    assert router.route(document(swift_container="meteo")).name == "table_csv"
     assert [d.name for d in load_declarations([tmp_path], built_in=False)] == ["METEO_BOB_STATIONS"]
 
 

@@ -20,33 +20,56 @@ from neocampus_lake.metadata import MetadataStore
 from neocampus_lake.pipelines import Declaration, Router, load_declarations
 from neocampus_lake.points import Point
 from neocampus_lake.processing import RunInfo, fail_batch, process_batch
+from neocampus_lake.records import Document, Row
+from neocampus_lake.sinks.base import Sink, Writer
 
 RUN = RunInfo("new_input", "new_input__1", datetime(2021, 7, 22, tzinfo=UTC))
 MESSAGE = {"topic": "u4/302/humidity", "value": 35, "value_units": "%r.H.", "time": "2021-07-22T11:11:22Z"}
 
 
-class FakeInfluxDB:
+class FakeSink(Sink):
     """Keeps what is written; `refuses` are measurements that it does not take, `away` is raised by each write."""
 
+    name, accepts = "influxdb", (Point,)
+
     def __init__(self):
-        self.databases, self.points, self.writes = [], {}, 0
+        self.points, self.origins, self.writes = {}, {}, 0
         self.refuses, self.away = (), None
 
-    def ensure_database(self, name):
-        self.databases.append(name)
-
-    def write(self, database, points, batch=5000):
-        assert database in self.databases
-        self.writes += 1
+    def keep(self, origin, points):
         if self.away:
             raise self.away
-        count = 0
         for point in points:
             if point.measurement in self.refuses:
                 raise StoreError("field type conflict", retriable=False)
-            self.points[database, point.measurement, tuple(sorted(point.tags.items())), point.time] = point.fields
-            count += 1
-        return count
+            key = origin.store, point.measurement, tuple(sorted(point.tags.items())), point.time
+            self.points[key], self.origins[key] = point.fields, origin
+
+    def write(self, outputs):
+        self.writes += 1
+        for origin, points in outputs:
+            self.keep(origin, points)
+        return [{"database": origin.store, "points": len(points)} for origin, points in outputs]
+
+    def writer(self, origin):
+        return FakeWriter(self, origin)
+
+
+class FakeWriter(Writer):
+    def __init__(self, sink, origin):
+        self.sink, self.origin, self.count = sink, origin, 0
+
+    def add(self, records):
+        records = list(records)
+        self.sink.writes += 1
+        self.sink.keep(self.origin, records)
+        self.count += len(records)
+
+    def commit(self):
+        return {"database": self.origin.store, "points": self.count}
+
+    def close(self):
+        pass
 
 
 class Lake:
@@ -55,7 +78,7 @@ class Lake:
     def __init__(self):
         client = mongomock.MongoClient(tz_aware=True)
         self.metadata = MetadataStore(client)
-        self.influxdb = FakeInfluxDB()
+        self.influxdb = FakeSink()
         self.objects = {}
         self.opened = []
         self.router = Router(load_declarations())
@@ -108,9 +131,7 @@ class Lake:
             metadata=self.metadata,
             open_object=open_object or self.open,
             router=self.router,
-            influxdb=self.influxdb,
-            run=run,
-            **options,
+            **{"sinks": [self.influxdb], "run": run, **options},
         )
 
     def document(self, object_id, store="campus"):
@@ -124,7 +145,7 @@ def lake():
 
 def test_messages_become_points_and_the_document_says_so(lake):
     report = lake.process(lake.put("17", [MESSAGE, {**MESSAGE, "time": "2021-07-22T11:12:22Z"}]))
-    assert (report.done, report.failed, report.points, report.heavy) == (["17"], [], 2, [])
+    assert (report.done, report.failed, report.records, report.heavy) == (["17"], [], 2, [])
     assert {key[:2] for key in lake.influxdb.points} == {("campus", "%r.H.")}
     document = lake.document("17")
     [entry] = document["successful_operations"]
@@ -139,7 +160,11 @@ def test_messages_become_points_and_the_document_says_so(lake):
     assert document["processed_data_area_service"] == ["influxdb"]
     [history] = lake.metadata._client.data_historique.history.find()
     assert history["old_data"]["swift_object_name"] == "17"
-    assert history["new_data"]["influxdb"] == {"database": "campus", "points": 2}
+    assert history["new_data"]["influxdb"] == entry["gold"]["influxdb"] == {"database": "campus", "points": 2}
+    assert entry["message"] == "2 points to influxdb"
+    assert {(origin.object_id, origin.operation) for origin in lake.influxdb.origins.values()} == {
+        ("17", entry["operation"])
+    }
     json.dumps(asdict(report))
 
 
@@ -148,14 +173,14 @@ def test_a_bad_object_fails_alone(lake):
         lake.put("1", MESSAGE),
         lake.put("2", b'[{"topic": "u4/302/humidity", "value":'),
         lake.put("3", {"no": "message"}),
-        lake.put("4", b"\x89PNG", "image/png"),
+        lake.put("4", b"%PDF-1.7", "application/pdf"),
         lake.put("5", NotFound("no object 5 in container campus")),
         lake.put("6", {**MESSAGE, "topic": "u4/303/humidity"}),
     ]
     report = lake.process(*events)
     assert report.done == ["1", "6"]
     assert [item["object"] for item in report.failed] == ["2", "3", "4", "5"]
-    assert report.points == len(lake.influxdb.points) == 2
+    assert report.records == len(lake.influxdb.points) == 2
     assert lake.influxdb.writes == 1
     for number, said in {
         "2": "not valid JSON",
@@ -168,7 +193,6 @@ def test_a_bad_object_fails_alone(lake):
         [entry] = document["failed_operations"]
         assert re.search(said, entry["message"])
     assert lake.document("4")["failed_operations"][0]["pipeline"] is None
-    assert "4" not in lake.opened
 
 
 def test_the_good_rows_of_a_bad_file_are_written_and_the_bad_ones_listed(lake):
@@ -269,14 +293,14 @@ def test_an_object_that_swift_does_not_give_holds_up_no_other(lake):
 
 
 def test_what_was_written_before_a_store_went_away_is_logged(lake, monkeypatch):
-    monkeypatch.setattr(processing, "BUFFERED_POINTS", 1)
+    monkeypatch.setattr(processing, "BUFFERED_RECORDS", 1)
     events = [lake.put(str(number), {**MESSAGE, "topic": f"t{number}"}) for number in range(1, 4)]
     write = lake.influxdb.write
 
-    def going_away(store, points, batch=5000):
+    def going_away(outputs):
         if lake.influxdb.writes:
             raise StoreError("InfluxDB is away", retriable=True)
-        return write(store, points)
+        return write(outputs)
 
     monkeypatch.setattr(lake.influxdb, "write", going_away)
     with pytest.raises(StoreError):
@@ -312,15 +336,15 @@ def test_a_large_object_is_written_while_it_is_read(lake, monkeypatch):
     monkeypatch.setattr(processing, "STREAMED_FROM", 10)
     good, bad = lake.put("1", [MESSAGE]), lake.put("2", json.dumps([{**MESSAGE, "topic": "t"}]).encode()[:-1])
     report = lake.process(good, bad)
-    assert report.done == ["1"] and report.points == 1
+    assert report.done == ["1"] and report.records == 1
     assert "too early" in lake.document("2")["failed_operations"][0]["message"]
     assert lake.document("1")["successful_operations"][0]["records"] == 1
 
 
 def test_buffers_are_bounded(lake, monkeypatch):
-    monkeypatch.setattr(processing, "BUFFERED_POINTS", 2)
+    monkeypatch.setattr(processing, "BUFFERED_RECORDS", 2)
     report = lake.process(*[lake.put(str(n), {**MESSAGE, "topic": f"t{n}"}) for n in range(1, 6)])
-    assert len(report.done) == report.points == 5
+    assert len(report.done) == report.records == 5
     assert lake.influxdb.writes == 3
 
 
@@ -366,7 +390,7 @@ def test_objects_go_through_their_pipelines_in_groups(lake):
     assert lake.opened == ["1", "3", "2", "4"]
 
 
-class Watched(FakeInfluxDB):
+class Watched(FakeSink):
     """Counts the points that were made and are not written yet."""
 
     def __init__(self):
@@ -379,23 +403,18 @@ class Watched(FakeInfluxDB):
             self.most = max(self.most, self.alive)
             yield Point("m", number, {"value": 1.0}, {})
 
-    def write(self, database, points, batch=5000):
-        self.writes += 1
-        count = 0
-        for _point in points:
-            self.alive -= 1
-            count += 1
-        return count
+    def keep(self, origin, points):
+        self.alive -= len(list(points))
 
 
 @pytest.mark.parametrize("sizes", [[10_000], [400] * 40, [10, 5000, 10, 900, 900, 3000]])
 def test_memory_is_bounded_whatever_the_objects(lake, monkeypatch, sizes):
-    monkeypatch.setattr(processing, "BUFFERED_POINTS", 1000)
+    monkeypatch.setattr(processing, "BUFFERED_RECORDS", 1000)
     lake.influxdb = Watched()
     custom(lake, lambda stream, options: lake.influxdb.made(int(stream.read())))
     events = [lake.put(str(n), str(size).encode(), "x/y", data_processing="custom") for n, size in enumerate(sizes, 1)]
     report = lake.process(*events)
-    assert (len(report.done), report.points, lake.influxdb.alive) == (len(sizes), sum(sizes), 0)
+    assert (len(report.done), report.records, lake.influxdb.alive) == (len(sizes), sum(sizes), 0)
     assert lake.influxdb.most <= 1001
 
 
@@ -412,14 +431,14 @@ def test_an_object_of_unknown_size_is_written_while_it_is_read(lake, monkeypatch
         lake.put("dir/a", [{**MESSAGE, "topic": f"t{n}"} for n in range(100)]), type="post", size=0, etag=""
     )
     report = lake.process(event)
-    assert (report.done, report.points, lake.influxdb.writes) == (["1"], 100, 1)
+    assert (report.done, report.records, lake.influxdb.writes) == (["1"], 100, 1)
     assert lake.document("1")["size"] == 0
 
 
 def test_a_slow_object_fails_alone(lake, monkeypatch):
     clock = itertools.count()
     custom(lake, lambda stream, options: (Point("m", number, {"value": 1.0}, {}) for number in range(10**9)))
-    monkeypatch.setattr(processing, "BUFFERED_POINTS", 10**6)
+    monkeypatch.setattr(processing, "BUFFERED_RECORDS", 10**6)
     slow, good = lake.put("1", b"", "x/y", data_processing="custom"), lake.put("2", MESSAGE)
     monkeypatch.setattr(processing.time, "monotonic", lambda: next(clock))
     report = lake.process(slow, good, object_seconds=50)
@@ -490,11 +509,11 @@ def test_a_removal_of_what_was_never_there_makes_nothing(lake):
 
 
 def test_a_new_type_has_the_object_processed_again(lake):
-    event = lake.put("dir/day.csv", b"date,value\n2021-07-22,3\n", "text/plain")
+    event = lake.put("dir/day.csv", b"date,value\n2021-07-22,3\n", "text/x-mine")
     assert len(lake.process(event).failed) == 1
     post = replace(event, type="post", content_type="text/csv", size=0, etag="", timestamp="1626951690.00000")
     report = lake.process(post, run=replace(RUN, run_id="r2"))
-    assert (report.done, report.points) == (["1"], 1)
+    assert (report.done, report.records) == (["1"], 1)
     lake.opened.clear()
     later = replace(post, content_type="", timestamp="1626951691.00000")
     assert lake.process(later, run=replace(RUN, run_id="r3")).ignored == 1
@@ -533,11 +552,11 @@ def test_after_the_last_attempt_each_object_that_nothing_was_done_about_says_so(
     assert lake.document("4")["status"] == "deleted"
 
 
-def custom(lake, parse, transform=None, weight="light"):
+def custom(lake, parse, transform=None, weight="light", sinks=("influxdb",)):
     module = types.ModuleType("campus_pipelines")
     module.parse, module.transform = parse, transform
     sys.modules["campus_pipelines"] = module
-    steps = {"parser": {"function": "campus_pipelines:parse", "options": {"a": 1}}, "sinks": ["influxdb"]}
+    steps = {"parser": {"function": "campus_pipelines:parse", "options": {"a": 1}}, "sinks": list(sinks)}
     if transform:
         steps["transforms"] = [{"function": "campus_pipelines:transform", "options": {"by": 2}}]
     data = {"name": "A_B_C", "version": 1, "match": {"data_processing": ["custom"]}, "weight": weight, "steps": steps}
@@ -561,6 +580,7 @@ def test_a_project_s_pipeline_with_a_transform(lake):
     custom(lake, parse, transform)
     lake.process(lake.put("17", b"21", "x/y", data_processing="custom", original_name="f.bin"))
     assert list(lake.influxdb.points.values()) == [{"value": 42.0}]
+    assert seen.pop("metadata")["swift_object_id"] == "17"
     assert seen == {"a": 1, "filename": "f.bin", "content_type": "x/y"}
 
 
@@ -568,7 +588,7 @@ def test_a_project_s_pipeline_with_a_transform(lake):
     ("parse", "said"),
     [
         (lambda stream, options: 1 / 0, "ZeroDivisionError"),
-        (lambda stream, options: ["no point"], "made str, not points"),
+        (lambda stream, options: ["no point"], "made str, which its sinks .influxdb. do not keep"),
         (lambda stream, options: None, "TypeError"),
     ],
 )
@@ -576,7 +596,7 @@ def test_a_faulty_pipeline_fails_its_object_only(lake, parse, said):
     custom(lake, parse)
     report = lake.process(lake.put("1", b"", "x/y", data_processing="custom"), lake.put("2", MESSAGE))
     assert report.done == ["2"]
-    assert said in lake.document("1")["failed_operations"][0]["message"]
+    assert re.search(said, lake.document("1")["failed_operations"][0]["message"])
 
 
 def test_heavy_work_is_handed_on(lake):
@@ -597,3 +617,109 @@ def test_streams_are_closed(lake):
 
     lake.process(lake.put("1", MESSAGE), lake.put("2", b"broken"), open_object=opened)
     assert [stream.closed for stream in streams] == [True, True]
+
+
+def test_an_object_goes_by_its_content_where_its_type_says_nothing_or_something_else(lake):
+    unknown = lake.put("1", MESSAGE, "application/octet-stream", original_name="data")
+    wrong = lake.put("2", {**MESSAGE, "topic": "t2"}, "image/png")
+    report = lake.process(unknown, wrong)
+    assert (report.done, report.records) == (["1", "2"], 2)
+    for number, declared in (("1", "application/octet-stream"), ("2", "image/png")):
+        document = lake.document(number)
+        [entry] = document["successful_operations"]
+        assert (entry["detected_content_type"], document["content_type"]) == ("application/json", declared)
+    assert lake.process(unknown, wrong).done == ["1", "2"]
+    assert all(len(lake.document(number)["successful_operations"]) == 1 for number in "12")
+
+
+def test_what_nobody_handles_is_kept_and_said_with_what_it_seems_to_be(lake):
+    lake.process(lake.put("1", b"%PDF-1.7 ...", "application/octet-stream", original_name="paper"))
+    [entry] = lake.document("1")["failed_operations"]
+    assert entry["detected_content_type"] == "application/pdf" and "application/pdf" in entry["message"]
+
+
+class Rows(FakeSink):
+    name, accepts = "sql", (Row,)
+
+    def keep(self, origin, points):
+        if self.away:
+            raise self.away
+        self.points.setdefault(origin.object_id, []).extend(points)
+
+
+@pytest.mark.parametrize("streamed_from", [1, 10**6])
+def test_each_record_goes_to_the_sink_that_keeps_its_kind(lake, monkeypatch, streamed_from):
+    monkeypatch.setattr(processing, "STREAMED_FROM", streamed_from)
+    sql = Rows()
+    custom(
+        lake,
+        lambda stream, options: iter(
+            [Row("t", {"a": 1}), Point("m", 1, {"value": 1.0}, {}), Row("t", {"a": 2}), Document({"a": 1})][
+                : int(stream.read())
+            ]
+        ),
+        sinks=["influxdb", "sql"],
+    )
+    good, bad = (lake.put(n, n_of, "x/y", data_processing="custom") for n, n_of in (("1", b"3"), ("2", b"4")))
+    report = lake.process(good, bad, sinks=[lake.influxdb, sql])
+    assert report.done == ["1"]
+    [entry] = lake.document("1")["successful_operations"]
+    assert entry["message"] == "1 point to influxdb, 2 rows to sql" and entry["records"] == 3
+    assert set(entry["gold"]) == {"influxdb", "sql"} == set(lake.document("1")["processed_data_area_service"])
+    assert len(sql.points["1"]) == 2
+    assert (
+        "made Document, which its sinks (influxdb, sql) do not keep"
+        in (lake.document("2")["failed_operations"][0]["message"])
+    )
+
+
+def test_a_sink_that_refuses_fails_its_object_in_the_others_too(lake):
+    sql = Rows()
+    sql.away = StoreError("the table is another's", retriable=False)
+    custom(
+        lake,
+        lambda stream, options: iter([Point("m", 1, {"value": 1.0}, {}), Row("t", {"a": 1})][: int(stream.read())]),
+        sinks=["influxdb", "sql"],
+    )
+    both, point = (lake.put(n, n_of, "x/y", data_processing="custom") for n, n_of in (("1", b"2"), ("2", b"1")))
+    report = lake.process(both, point, sinks=[lake.influxdb, sql])
+    assert report.done == ["2"]
+    assert "the table is another's" in lake.document("1")["failed_operations"][0]["message"]
+
+
+def test_a_pipeline_whose_store_this_lake_has_not(lake):
+    custom(lake, lambda stream, options: iter([Row("t", {"a": 1})]), sinks=["sql"])
+    lake.process(lake.put("1", b"", "x/y", data_processing="custom"))
+    assert "writes to sql, which this lake does not have" in lake.document("1")["failed_operations"][0]["message"]
+
+
+def test_steps_that_run_elsewhere_and_their_service_that_is_away(lake):
+    custom(lake, lambda stream, options: iter(()), sinks=["influxdb"])
+    first, second = (lake.put(name, b"x", "text/csv", data_processing="custom") for name in "12")
+    seen = []
+
+    def run_steps(declaration, stream, options, check):
+        check()
+        seen.append((declaration.name, stream.read(), options["a"]))
+        yield Point("%", 1, {"value": 1.0}, {})
+
+    report = lake.process(first, run_steps=run_steps)
+    assert report.done == ["1"] and seen == [("A_B_C", b"x", 1)]
+
+    def away(declaration, stream, options, check):
+        raise StoreError("the service that runs projects' pipelines does not answer")
+
+    with pytest.raises(StoreError, match="does not answer"):
+        lake.process(second, run_steps=away)
+    assert lake.document("2")["failed_operations"] == []
+
+
+def test_the_objects_of_a_pipeline_that_cannot_be_run_fail_and_others_do_not(lake):
+    broken = {"name": "A_B_C", "version": 1, "match": {"containers": ["campus"], "data_processing": ["default"]}}
+    broken = Declaration.from_dict({**broken, "steps": {"parser": "sensor_json", "sinks": ["influxdb"]}})
+    lake.router = Router([*load_declarations(), replace(broken, problem="its file is damaged")])
+    report = lake.process(lake.put("1", [MESSAGE]), lake.put("2", [MESSAGE], container="other"))
+    assert report.done == ["2"]
+    [failed] = lake.document("1")["failed_operations"]
+    assert failed["pipeline"] == "A_B_C" and "its file is damaged" in failed["message"]
+    assert len(lake.influxdb.points) == 1

@@ -18,6 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "roles/api/files/lake_api/src"))
 
+anyio = pytest.importorskip("anyio")
 httpx = pytest.importorskip("httpx")
 mongomock = pytest.importorskip("mongomock")
 requests = pytest.importorskip("requests")
@@ -126,6 +127,12 @@ class FakeSwift:
         self.away: set[str] = set()
         self.answers: list[Any] = []
         """What the next puts of objects answer instead: a status, or an exception."""
+        self.answers_to: dict[str, Any] = {}
+        """The same for all puts of one object, by its path."""
+        self.gate: Any = None
+        """Puts of objects wait until this event is set."""
+        self.puts = self.most_puts = 0
+        """Puts of objects under way, and most of them at a time."""
 
     async def __call__(self, request: Any) -> Any:
         host, path = request.url.host, request.url.raw_path.decode()
@@ -145,9 +152,15 @@ class FakeSwift:
 
     async def _object(self, request: Any, path: str) -> Any:
         if request.method == "PUT":
-            body = await request.aread()
-            if self.answers:
-                answer = self.answers.pop(0)
+            self.puts += 1
+            self.most_puts = max(self.puts, self.most_puts)
+            try:
+                body = await request.aread()
+                await (self.gate.wait() if self.gate else anyio.sleep(0))
+            finally:
+                self.puts -= 1
+            if self.answers or path in self.answers_to:
+                answer = self.answers_to.get(path) or self.answers.pop(0)
                 if isinstance(answer, Exception):
                     raise answer
                 return httpx.Response(answer)
@@ -213,11 +226,13 @@ class FakeInfluxDB:
         end: int | None = None,
         limit: int = 1000,
         after: str | None = None,
+        origins: bool = False,
     ) -> list[dict[str, Any]]:
         first, _, skip = (after or "").partition(".")
         begin = max([bound for bound in (start, int(first) if first else None) if bound is not None], default=None)
         found = [
             {"time": format_time(row[3]), "value": row[4], "topic": row[2]}
+            | ({"lake_origin": {"object": "1", "operation": "ab12"}} if origins else {})
             for row in sorted(self.rows, key=lambda row: row[3])
             if row[:2] == (database, measurement)
             and topic in (None, row[2])
@@ -252,7 +267,8 @@ def influx() -> FakeInfluxDB:
 
 @pytest.fixture
 def chosen(tmp_path: Path) -> Settings:
-    return settings(tmp_path, memory_bytes=1000, spool_bytes=10_000, object_bytes=20_000)
+    bulk = {"bulk_files": 30, "bulk_puts": 3, "block_files": 5, "block_bytes": 3000}
+    return settings(tmp_path, memory_bytes=1000, spool_bytes=10_000, object_bytes=20_000, **bulk)
 
 
 @pytest.fixture

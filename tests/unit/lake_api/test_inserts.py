@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 import httpx
@@ -256,10 +259,40 @@ def test_stored_object_whose_document_cannot_be_marked_is_a_success(insert, monk
     def away(*_, **__):
         raise StoreError("MongoDB is away")
 
-    monkeypatch.setattr(MetadataStore, "mark_stored", away)
+    monkeypatch.setattr(MetadataStore, "mark_stored_many", away)
     answer = insert("rooms", "a", CSV)
     assert answer.status_code == 201 and answer.json()["status"] == "pending"
     assert [document["status"] for document in documents("rooms")] == ["pending"]
+
+
+def test_inserts_at_the_same_time_share_writes(insert, monkeypatch, documents, swift):
+    from neocampus_lake.metadata import MetadataStore
+
+    writes = Counter()
+
+    def slow(name, method):
+        def counted(self, store, *given):
+            writes[name, store] += 1
+            time.sleep(0.2)
+            return method(self, store, *given)
+
+        return counted
+
+    for room in ("a", "b"):
+        assert insert(room, "first", CSV).status_code == 201
+    for name in ("insert_many", "mark_stored_many"):
+        monkeypatch.setattr(MetadataStore, name, slow(name, getattr(MetadataStore, name)))
+    with ThreadPoolExecutor(12) as pool:
+        contents = [b"%d" % number for number in range(12)]
+        answers = list(pool.map(insert, ["a", "b"] * 6, map(str, range(12)), contents))
+    assert [answer.status_code for answer in answers] == [201] * 12
+    for answer, content, container in zip(answers, contents, ["a", "b"] * 6, strict=True):
+        assert answer.json()["swift_container"] == container
+        assert swift.objects[f"/v1/AUTH_p1/{container}/{answer.json()['swift_object_id']}"]["body"] == content
+    for room in ("a", "b"):
+        found = documents(room)
+        assert len(found) == 7 and {document["status"] for document in found} == {"stored"}
+    assert max(writes.values()) <= 4, writes
 
 
 def test_mongodb_away(insert, error_of, monkeypatch, swift):

@@ -172,6 +172,12 @@ def test_series(api, points):
     assert found == [{"time": f"2021-07-22T10:0{m}:00Z", "value": float(m), "topic": "u4/2/lux"} for m in (1, 2)]
 
 
+def test_points_say_where_they_come_from_when_asked(api, points):
+    query = {"measurement": "%", "origin": "true"}
+    [point] = api.get(f"{SERIES}/points", params=query).json()["items"]
+    assert point["lake_origin"] == {"object": "1", "operation": "ab12"}
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 7, 14, 15, 100])
 def test_points_page_by_page_each_once(api, points, limit):
     found = pages(api, f"{SERIES}/points", measurement="lux", limit=limit)

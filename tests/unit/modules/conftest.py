@@ -37,7 +37,9 @@ def module(api, monkeypatch, tmp_path):
 
     def run(module_name, check=False, **parameters):
         main = importlib.import_module(f"ansible_collections.neocampus.datalake.plugins.modules.{module_name}").main
-        arguments = {"config_file": str(config), **parameters, "_ansible_check_mode": check}
+        given = {"config_file": str(config), **parameters}  # of the modules of the API; None for the others
+        arguments = {key: value for key, value in given.items() if key != "config_file" or value is not None}
+        arguments["_ansible_check_mode"] = check
         with patch_module_args(arguments), pytest.raises(Exit) as caught:
             main()
         return caught.value.result

@@ -88,7 +88,7 @@ def call(proxy, recorder):
     app = WebhookMiddleware(proxy, {}, recorder)
     logging.getLogger("swift").addHandler(logging.NullHandler())
 
-    def call(method, path, headers=None, body=b"", owner=None, **env):
+    def call(method, path, headers=None, body=b"", owner=None, app=app, **env):
         if owner is not None:
 
             def authorize(req):
@@ -296,3 +296,38 @@ def test_a_container_that_is_not_there(call, proxy, recorder):
     proxy.__class__ = type("Missing", (FakeProxy,), {"__call__": lambda self, env, start: HTTPNotFound()(env, start)})
     assert call("PUT", "/v1/AUTH_p1/none/o", body=b"x").status_int == 404
     assert not recorder.lines
+
+
+ADDER = {**USER, "X-Roles": "service,lake_adder", "If-None-Match": "*"}
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "webhook", "allowed"),
+    [
+        ("PUT", ADDER, "true", True),
+        ("PUT", {**ADDER, "If-None-Match": "abc"}, "true", False),
+        ("PUT", {**USER, "X-Roles": "lake_adder"}, "true", False),  # it could replace what is there
+        ("PUT", ADDER, "", False),
+        ("PUT", {**ADDER, "X-Roles": "service"}, "true", False),
+        ("PUT", {**ADDER, "X-Identity-Status": "Invalid"}, "true", False),
+        ("POST", ADDER, "true", False),
+        ("DELETE", ADDER, "true", False),
+    ],
+)
+def test_a_service_may_add_objects_and_nothing_else(call, proxy, recorder, method, headers, webhook, allowed):
+    app = WebhookMiddleware(Authorizing(proxy), {"adding_roles": "lake_adder"}, recorder)
+    proxy.webhook = webhook
+    response = call(method, "/v1/AUTH_p1/meteo/17", headers, app=app, owner=False)
+    assert (response.status_int == 201) == allowed
+    assert response.status_int in (201, 403)
+
+
+class Authorizing:
+    """Asks for the right as Swift's proxy does, then answers as another."""
+
+    def __init__(self, proxy):
+        self.proxy = proxy
+
+    def __call__(self, env, start_response):
+        refusal = env["swift.authorize"](Request(env)) if "swift.authorize" in env else None
+        return (refusal or self.proxy)(env, start_response)

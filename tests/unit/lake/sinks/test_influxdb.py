@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from neocampus_lake.errors import InvalidInput, NotFound, StoreError
 from neocampus_lake.points import Point
+from neocampus_lake.records import Row
 from neocampus_lake.sinks import influxdb
-from neocampus_lake.sinks.influxdb import InfluxDB, quote
+from neocampus_lake.sinks.base import Origin
+from neocampus_lake.sinks.influxdb import InfluxDB, InfluxDBSink, quote
 from responses import matchers
 
 URL = "https://gold1.gold.lake.internal:8086"
@@ -167,6 +169,14 @@ def test_points_have_time_value_and_tags(http, influx):
     )
 
 
+def test_points_say_where_they_come_from_when_asked(http, influx):
+    columns, values = ["time", "lake_origin", "value"], [[T, "17/ab12", 1.5], [T + 1, None, 2]]
+    http.post(URL + "/query", json=result({"name": "W", "columns": columns, "values": values}))
+    assert all("lake_origin" not in point for point in influx.points("campus", "W"))
+    origins = [point["lake_origin"] for point in influx.points("campus", "W", origins=True)]
+    assert origins == [{"object": "17", "operation": "ab12"}, None]
+
+
 def test_a_bad_time_or_cursor_is_told(influx):
     with pytest.raises(InvalidInput, match="time"):
         influx.points("campus", "W", start="soon")
@@ -209,3 +219,35 @@ def test_pages_have_every_point_once(times, limit, start, end):
 
 def test_identifiers_are_quoted():
     assert quote('a"b\\c') == '"a\\"b\\\\c"'
+
+
+def test_a_batch_of_objects_is_one_request_and_each_point_tells_where_it_comes_from(http, influx):
+    http.post(URL + "/query", json={"results": [{}]})
+    http.post(URL + "/write", status=204)
+    sink = InfluxDBSink(influx)
+    outputs = [
+        (Origin("campus", "17", "op1"), [Point("m", 1, {"value": 1.0}, {}), Point("m", 2, {"value": 2}, {"a": "b"})]),
+        (Origin("campus", "18", "op2"), [Point("m", 3, {"value": True}, {})]),
+        (Origin("campus", "19", "op3"), []),
+    ]
+    assert sink.write(outputs) == [{"database": "campus", "points": count} for count in (2, 1, 0)]
+    assert http.calls[-1].request.body.decode().splitlines() == [
+        'm value=1.0,lake_origin="17/op1" 1',
+        'm,a=b value=2i,lake_origin="17/op1" 2',
+        'm value=true,lake_origin="18/op2" 3',
+    ]
+    assert len(http.calls) == 2
+
+
+def test_a_large_object_is_written_as_it_comes(http, influx):
+    http.post(URL + "/query", json={"results": [{}]})
+    http.post(URL + "/write", status=204)
+    with InfluxDBSink(influx).writer(Origin("campus", "17", "op1")) as writer:
+        for time in (1, 2):
+            writer.add([Point("m", time, {"value": 1.0}, {})])
+        assert [call.request.body.decode() for call in http.calls[1:]] == [
+            f'm value=1.0,lake_origin="17/op1" {time}' for time in (1, 2)
+        ]
+        with pytest.raises(TypeError):
+            writer.add([Row("t", {"a": 1})])
+        assert writer.commit() == {"database": "campus", "points": 2}

@@ -9,11 +9,15 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from neocampus_lake.replay import put
+
 from lake_airflow import stores
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.collection import Collection
+
+__all__ = ["claim", "put", "release", "to_do"]
 
 BATCH = 500  # entries in one run of new_input
 CLAIM = 5 * BATCH  # entries started by one check; the next one goes on
@@ -22,18 +26,6 @@ CLAIM = 5 * BATCH  # entries started by one check; the next one goes on
 def to_do(client: MongoClient) -> Collection:
     """The list of data to process. The counter of object ids, in the same collection, has no ``swift_id``."""
     return client["stats"]["swift"]
-
-
-def put(entries: Collection, payloads: Iterable[dict[str, Any]]) -> None:
-    """Put objects on the list; one that is on it already stays as it is."""
-    from pymongo import UpdateOne
-
-    key = ("swift_id", "swift_container", "project_id")
-    updates = [
-        UpdateOne({name: payload[name] for name in key}, {"$setOnInsert": payload}, upsert=True) for payload in payloads
-    ]
-    if updates:
-        entries.bulk_write(updates, ordered=False)
 
 
 def claim(entries: Collection) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import airflow.sdk  # noqa: F401
 import airflow.sdk.execution_time.task_runner  # noqa: F401
 import keystoneauth1.identity.v3  # noqa: F401
 import keystoneauth1.session  # noqa: F401
+import neocampus_lake.deployment  # noqa: F401
 import neocampus_lake.processing  # noqa: F401
 import neocampus_lake.sinks.influxdb  # noqa: F401
 import pymongo  # noqa: F401

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from neocampus_lake.errors import InvalidInput
@@ -76,25 +75,28 @@ def process(conf: Mapping[str, Any] | None, run: RunInfo) -> BatchReport:
     def open_object(event: Event) -> BinaryIO:
         return objects.open(event.project_id, event.container, event.object_name)
 
-    report = process_batch(
-        events,
-        metadata=MetadataStore(client),
-        open_object=open_object,
-        router=pipelines.load([Path(config["pipelines_dir"])]),
-        influxdb=stores.influxdb(config),
-        run=run,
-        object_seconds=config["object_seconds"],
-    )
+    metadata = MetadataStore(client)
+    with pipelines.runner(config) as run_steps:
+        report = process_batch(
+            events,
+            metadata=metadata,
+            open_object=open_object,
+            router=pipelines.router(config),
+            sinks=stores.sinks(config, metadata, objects),
+            run=run,
+            object_seconds=config["object_seconds"],
+            run_steps=run_steps,
+        )
     for failure in report.failed:
         log.warning("%(container)s/%(object)s: %(message)s", failure)
     log.info(
-        "%d events: %d objects processed, %d deleted, %d failed, %d with nothing to do; %d points",
+        "%d events: %d objects processed, %d deleted, %d failed, %d with nothing to do; %d records",
         len(events),
         len(report.done),
         len(report.removed),
         len(report.failed),
         report.ignored,
-        report.points,
+        report.records,
     )
     return report
 

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neocampus_lake.sinks.influxdb import InfluxDB
+    from neocampus_lake.metadata import MetadataStore
+    from neocampus_lake.sinks.base import Sink
     from pymongo import MongoClient
+
+    from lake_airflow.swift import Swift
 
 SETTINGS = "/etc/airflow/lake.json"
 
@@ -40,8 +43,27 @@ def project_of(client: MongoClient) -> Callable[[str], str | None]:
     return look_up
 
 
-def influxdb(config: Mapping[str, Any]) -> InfluxDB:
-    """The time series store."""
-    from neocampus_lake.sinks.influxdb import InfluxDB
+def sinks(config: Mapping[str, Any], metadata: MetadataStore, objects: Swift) -> list[Sink]:
+    """The gold stores that this lake has. Each connects on first use."""
+    from neocampus_lake.sinks.influxdb import InfluxDB, InfluxDBSink
+    from neocampus_lake.sinks.objects import ObjectsSink
 
-    return InfluxDB(**config["influxdb"], ca_file=config["ca_file"])
+    found: list[Sink] = [
+        InfluxDBSink(InfluxDB(**config["influxdb"], ca_file=config["ca_file"])),
+        ObjectsSink(metadata, objects.put),
+    ]
+    if config.get("neo4j"):
+        from neocampus_lake.sinks.neo4j import Neo4j, Neo4jSink
+
+        found.append(Neo4jSink(Neo4j(**config["neo4j"], ca_file=config["ca_file"])))
+    if config.get("sql"):
+        from neocampus_lake.sinks.sql import SqlSink, SqlStore
+
+        found.append(SqlSink(SqlStore(**config["sql"], ca_file=config["ca_file"])))
+    if config.get("documents"):
+        from neocampus_lake.sinks.documents import DocumentSink, DocumentStore
+        from pymongo import MongoClient
+
+        client = MongoClient(**config["documents"], tz_aware=True, appname="airflow")
+        found.append(DocumentSink(DocumentStore(client)))
+    return found

@@ -8,7 +8,7 @@ import logging
 import os
 import random
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote
@@ -16,7 +16,7 @@ from urllib.parse import quote
 from keystoneauth1.exceptions import ClientException
 from keystoneauth1.identity.v3 import Password
 from keystoneauth1.session import Session
-from neocampus_lake.errors import NotFound, StoreError
+from neocampus_lake.errors import Conflict, NotFound, StoreError
 from neocampus_lake.events import normal_timestamp
 from neocampus_lake.reconciliation import Listed
 from requests import RequestException, Response
@@ -65,6 +65,30 @@ class Swift:
         body.decode_content = True
         return cast(BinaryIO, body)
 
+    def put(self, project_id: str, container: str, name: str, content: Iterator[bytes], content_type: str) -> None:
+        """Puts an object that must not be there yet; its content is sent once, as it comes.
+
+        Raises Conflict where an object has that name, StoreError: not retriable where Swift refuses it.
+        """
+        url = random.choice(self._urls)  # no secret depends on it  # noqa: S311
+        what = f"object {name} in container {container} of project {project_id}"
+        try:
+            response = self._session.request(
+                url + _path(project_id, container, name),
+                "PUT",
+                data=content,
+                headers={"Content-Type": content_type, "If-None-Match": "*"},
+                raise_exc=False,
+                timeout=(CONNECT_SECONDS, READ_SECONDS),
+            )
+        except (ClientException, RequestException) as error:
+            raise StoreError(f"Swift did not take {what}: {error}", retriable=True) from error
+        if response.status_code == 412:
+            raise Conflict(f"there is already an {what}")
+        if response.status_code != 201:
+            away = response.status_code >= 500 or response.status_code in (401, 408, 429)
+            raise StoreError(f"Swift answered {response.status_code} to the {what}", retriable=away)
+
     def head(self, project_id: str, container: str, name: str) -> Listed:
         """The object as a listing would have it, from the object itself. Errors as in open()."""
         with self._request("HEAD", project_id, container, name) as response:
@@ -95,10 +119,9 @@ class Swift:
         return [Listed.from_listing(item) for item in items]
 
     def _request(self, method: str, project_id: str, container: str, name: str | None = None, **query: str) -> Response:
-        path = f"/v1/AUTH_{quote(project_id, safe='')}/{quote(container, safe='')}"
+        path = _path(project_id, container, name)
         what = f"container {container} of project {project_id}"
         if name is not None:
-            path += f"/{quote(name)}"
             what = f"object {name} in {what}"
         problems = []
         for url in random.sample(self._urls, len(self._urls)):  # spreads the load; no secret depends on it  # noqa: S311
@@ -121,6 +144,11 @@ class Swift:
                 raise NotFound(f"no {what}")
             problems.append(f"{url}: status {response.status_code}")
         raise StoreError(f"Swift does not give {what}: {'; '.join(problems)}", retriable=True)
+
+
+def _path(project_id: str, container: str, name: str | None = None) -> str:
+    path = f"/v1/AUTH_{quote(project_id, safe='')}/{quote(container, safe='')}"
+    return path if name is None else f"{path}/{quote(name)}"
 
 
 def connect(settings: Mapping[str, Any]) -> Swift:

@@ -12,6 +12,9 @@ docs/events.md says what makes which event.
 An owner of the account switches a container's webhook with `X-Webhook: on` or `off` on PUT or POST of the container,
 and sees it on GET and HEAD. It is kept as system metadata of the container, which clients can't reach.
 
+Who has one of `adding_roles` may put new objects, and only those, into such containers of any account. It is for the
+lake's own services: they need no right to change or remove what is there.
+
 An event is durable before the client gets its success. Where the outbox can't take it, the client gets 503: before
 anything is done when that is known by then, else after it (the same request again is then the way).
 """
@@ -37,6 +40,7 @@ from swift.common.utils import (
     config_true_value,
     extract_swift_bytes,
     get_logger,
+    list_from_csv,
 )
 from swift.common.wsgi import WSGIContext, make_pre_authed_request
 from swift.proxy.controllers.base import get_container_info
@@ -76,6 +80,7 @@ class WebhookMiddleware:
         self.app = app
         self.logger = get_logger(conf, log_route="swift-webhook")
         self.committer = committer
+        self.adding_roles = set(list_from_csv(conf.get("adding_roles", "")))
         self.account_prefix = conf.get("reseller_prefix", "AUTH").rstrip("_") + "_"
 
     def __call__(self, env: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -134,6 +139,8 @@ class WebhookMiddleware:
         info = get_container_info(env, self.app, swift_source=_SOURCE)
         if not config_true_value(info["sysmeta"].get(_SYSMETA)):
             return self.app(env, start_response)
+        if method == "PUT" and req.headers.get("If-None-Match") == "*" and self._may_add(req):
+            env["swift.authorize"] = lambda _request: None  # for this one request
         try:
             self.committer.check()
         except OutboxUnavailable as error:
@@ -158,6 +165,11 @@ class WebhookMiddleware:
                 return self._unavailable(req)(env, start_response)
         start_response(context._response_status, context._response_headers, context._response_exc_info)
         return body
+
+    def _may_add(self, req: Request) -> bool:
+        """Whether it is one of the lake's own services, which put what they find in an archive beside it."""
+        confirmed = req.headers.get("X-Identity-Status") == "Confirmed"
+        return confirmed and not self.adding_roles.isdisjoint(list_from_csv(req.headers.get("X-Roles")))
 
     def _put(self, req: Request) -> _Told:
         # Noted now: versioned_writes and symlink change the request. First: its content is that of another object.
@@ -294,6 +306,8 @@ def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[
     max_bytes (1 GiB), max_age (0: none): size of the outbox, and seconds that its oldest event waits, above which
     changes of objects are refused.
     commit_timeout: seconds (10) after which a client is told that its event could not be recorded.
+    adding_roles: roles that may put objects that are not there yet (If-None-Match: *) into any container whose webhook
+    is on, of any account (none).
     reseller_prefix: as keystoneauth has it (AUTH).
     """
     conf = {**global_conf, **local_conf}

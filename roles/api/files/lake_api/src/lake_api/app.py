@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from . import __version__, errors, settings
 from .lake import Lake
 from .observe import Observe
-from .routes import auth, health, objects, timeseries
+from .routes import auth, health, objects, pipelines, timeseries
 
 PREFIX = "/api/v1"
 _DOCS_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
@@ -52,7 +52,7 @@ def create_app(
     )
     errors.install(app)
     app.include_router(health.router)
-    for router in (auth.router, objects.router, timeseries.router):
+    for router in (auth.router, objects.router, pipelines.router, timeseries.router):
         app.include_router(router, prefix=PREFIX)
     _add_docs(app)
     _correct_openapi(app)

@@ -38,6 +38,10 @@ class ApiError(Exception):
         self.status, self.code, self.message, self.detail = status, code, message, detail
         self.headers = dict(headers or {})
 
+    def form(self) -> dict[str, Any]:
+        """The error form."""
+        return body(self.code, self.message, self.detail)
+
 
 class ServiceAway(ApiError):
     """A part of the lake that the request needs does not answer (503)."""
@@ -97,9 +101,32 @@ def from_lake(error: lake.LakeError) -> ApiError:
     )
 
 
+def answer_of(error: Exception) -> ApiError:
+    """What a client is told of any error; one that is the lake's own fault is logged."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, lake.LakeError):
+        answer = from_lake(error)
+        if answer.status >= 500:
+            away = isinstance(error, lake.StoreError) and error.retriable
+            log.error("%s: %s", type(error).__name__, error, exc_info=None if away else error)
+        return answer
+    if isinstance(error, PyMongoError):
+        log.error("MongoDB: %s: %s", type(error).__name__, error)
+        return ServiceAway("The metadata store")
+    if isinstance(error, ClientDisconnect):
+        return bad_request("the connection closed before the whole body had come; send it again", "incomplete_body")
+    log.error("the API failed", exc_info=error)
+    return ApiError(
+        500,
+        "internal_error",
+        "the API failed on this request; give the request id of this answer to an administrator",
+    )
+
+
 def respond(error: ApiError) -> JSONResponse:
     """`error` as an HTTP answer."""
-    return JSONResponse(body(error.code, error.message, error.detail), error.status, error.headers)
+    return JSONResponse(error.form(), error.status, error.headers)
 
 
 def _validation(errors: Sequence[Any]) -> ApiError:
@@ -133,32 +160,15 @@ _STATUS_MESSAGES = {
 def install(app: FastAPI) -> None:
     """Give `app` the handlers that put every error into the form."""
 
-    @app.exception_handler(ApiError)
-    async def _api(request: Request, error: ApiError) -> JSONResponse:
-        return respond(error)
+    async def _known(request: Request, error: Exception) -> JSONResponse:
+        return respond(answer_of(error))
 
-    @app.exception_handler(lake.LakeError)
-    async def _lake(request: Request, error: lake.LakeError) -> JSONResponse:
-        answer = from_lake(error)
-        if answer.status >= 500:
-            away = isinstance(error, lake.StoreError) and error.retriable
-            log.error("%s: %s", type(error).__name__, error, exc_info=None if away else error)
-        return respond(answer)
-
-    @app.exception_handler(PyMongoError)
-    async def _mongo(request: Request, error: PyMongoError) -> JSONResponse:
-        log.error("MongoDB: %s: %s", type(error).__name__, error)
-        return respond(ServiceAway("The metadata store"))
+    for kind in (ApiError, lake.LakeError, PyMongoError, ClientDisconnect, Exception):
+        app.add_exception_handler(kind, _known)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         return respond(_validation(error.errors()))
-
-    @app.exception_handler(ClientDisconnect)
-    async def _gone(request: Request, error: ClientDisconnect) -> JSONResponse:
-        return respond(
-            bad_request("the connection closed before the whole body had come; send it again", "incomplete_body")
-        )
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
@@ -166,14 +176,3 @@ def install(app: FastAPI) -> None:
         code = known.get(error.status_code) or http.HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
         message = _STATUS_MESSAGES.get(error.status_code, str(error.detail))
         return JSONResponse(body(code, message), error.status_code, dict(error.headers or {}))
-
-    @app.exception_handler(Exception)
-    async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return JSONResponse(
-            body(
-                "internal_error",
-                "the API failed on this request; give the request id of this answer to an administrator",
-            ),
-            500,
-        )

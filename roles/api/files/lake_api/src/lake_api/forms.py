@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect
 
 from .errors import ApiError, bad_request
 
@@ -101,6 +102,14 @@ class FormReader:
                 if isinstance(found, bytes):
                     yield found
             await self._more()
+
+    async def skip(self) -> None:
+        """Take the rest of the body, whatever it is, and throw it away."""
+        try:
+            async for _ in self._stream:
+                pass
+        except ClientDisconnect:
+            pass  # then nobody waits for an answer
 
     async def _more(self) -> bool:
         """Parse another piece of the body; False when the form is over. ApiError 400 for a body that is no form."""

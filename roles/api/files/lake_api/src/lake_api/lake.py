@@ -65,7 +65,10 @@ class Lake:
         return store
 
 
-def _lake(request: Request) -> Lake:
+# Dependencies are coroutines, though they wait for nothing: others would each cost a thread.
+
+
+async def _lake(request: Request) -> Lake:
     lake: Lake = request.app.state.lake
     return lake
 
@@ -93,12 +96,12 @@ async def _identity(
         raise
 
 
-def _reader(lake: TheLake, identity: Annotated[Identity, Depends(_identity)]) -> Identity:
+async def _reader(lake: TheLake, identity: Annotated[Identity, Depends(_identity)]) -> Identity:
     require(identity, lake.settings.identity.read_roles, "reading")
     return identity
 
 
-def _writer(lake: TheLake, identity: Annotated[Identity, Depends(_identity)]) -> Identity:
+async def _writer(lake: TheLake, identity: Annotated[Identity, Depends(_identity)]) -> Identity:
     require(identity, lake.settings.identity.write_roles, "inserting")
     return identity
 

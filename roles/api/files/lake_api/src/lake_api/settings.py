@@ -89,7 +89,7 @@ class Influxdb(_Section):
 
 
 class Limits(_Section):
-    """Sizes, in bytes."""
+    """Sizes, in bytes, and numbers."""
 
     object_bytes: int = Field(default=5 * 1024 * MIB, ge=1)
     memory_bytes: int = Field(default=MIB, ge=1)
@@ -98,6 +98,26 @@ class Limits(_Section):
     """Largest file that may come before its metadata part."""
     spool_dir: Path = Path("/var/lib/lake-api/spool")
     metadata_bytes: int = Field(default=MIB, ge=1)
+    bulk_files: int = Field(default=1000, ge=1)
+    """Most files in one bulk insertion."""
+    bulk_puts: int = Field(default=8, ge=1)
+    """Objects that one bulk insertion puts in Swift at the same time."""
+    block_files: int = Field(default=64, ge=1)
+    block_bytes: int = Field(default=4 * MIB, ge=1)
+    """A bulk insertion goes block by block. A block ends with so many files, or with the file that reaches so many
+    bytes; three blocks of a request are in memory at most."""
+
+
+class Pipelines(_Section):
+    """What the API knows of pipelines, and what a dry run may use."""
+
+    root: Path = Path("/opt/neocampus/api-pipelines")
+    """Folder of the projects' pipelines that are in force."""
+    dry_run_bytes: int = Field(default=16 * MIB, ge=1)
+    dry_run_memory_bytes: int = Field(default=512 * MIB, ge=1)
+    dry_run_seconds: float = Field(default=20, gt=0)
+    dry_runs: int = Field(default=2, ge=1)
+    """How many one process of the API runs at the same time."""
 
 
 class Settings(_Section):
@@ -111,6 +131,7 @@ class Settings(_Section):
     mongodb: Mongodb
     influxdb: Influxdb
     limits: Limits = Limits()
+    pipelines: Pipelines = Pipelines()
 
 
 def load(path: str | os.PathLike[str] | None = None) -> Settings:

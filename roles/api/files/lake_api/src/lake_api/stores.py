@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
-from collections.abc import Callable
-from typing import Any, TypeVar
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
 
 import anyio
 import pymongo
@@ -23,6 +26,10 @@ T = TypeVar("T")
 log = logging.getLogger("lake_api.stores")
 
 _SERIES_THREADS = 8
+IDS_SECONDS = 1.0
+"""How long ids that were reserved ahead may be given out: by that ids may be younger than those that another process
+gives at the same moment."""
+_IDS_AHEAD = 64
 
 
 async def blocking(function: Callable[..., T], *given: Any, **named: Any) -> T:
@@ -63,6 +70,57 @@ def influx_client(settings: Settings) -> InfluxDB:
     )
 
 
+class Together(Generic[T]):
+    """Work that costs as much for many items as for one: what is given while some is under way is done together.
+
+    `work` blocks and must not raise: it says on each item what became of it.
+    """
+
+    def __init__(self, work: Callable[[list[T]], None]) -> None:
+        self._work = work
+        self._gathered: list[T] = []
+        self._lock = asyncio.Lock()
+
+    async def do(self, items: Iterable[T]) -> None:
+        """Returns when the work is done on these."""
+        gathered = self._gathered
+        gathered += items
+        async with self._lock:
+            # Who comes first does it for all that wait here; they then find another list.
+            if gathered is self._gathered:
+                self._gathered = []
+                await blocking(self._work, gathered)
+
+
+class Ids:
+    """Object ids. Under load they are reserved ahead, for a moment: a reservation costs as much for many as for one.
+
+    Those that were not given out by then are never used. May be used by several threads.
+    """
+
+    def __init__(self, reserve: Callable[[int], list[str]], clock: Callable[[], float] = time.monotonic) -> None:
+        self._reserve, self._clock = reserve, clock
+        self._lock = threading.Lock()
+        self._left: list[str] = []  # the next one last
+        self._used, self._until = 0, 0.0
+
+    def take(self, count: int) -> list[str]:
+        """The next ids, in order. Errors: StoreError."""
+        with self._lock:
+            late = self._clock() >= self._until
+            if late or len(self._left) < count:
+                # As many as were used in the time of the last ones; twice as many where these did not last.
+                ahead = min(self._used if late else 2 * self._used, _IDS_AHEAD)
+                if self._clock() >= self._until + IDS_SECONDS:
+                    ahead = 0  # nothing was asked for in the meantime
+                self._left = self._reserve(max(count, ahead))[::-1]
+                self._used, self._until = 0, self._clock() + IDS_SECONDS
+            self._used += count
+            given = self._left[: -count - 1 : -1]
+            del self._left[-count:]
+            return given
+
+
 class Stores:
     """The metadata store and the time series, and which store a project's container has."""
 
@@ -71,8 +129,12 @@ class Stores:
     ) -> None:
         self.client, self.influxdb = client, influxdb
         self.metadata = MetadataStore(client)
+        self.ids = Ids(self._reserve)
         self._series_seconds = series_seconds
         self._series_limiter: anyio.CapacityLimiter | None = None
+
+    def _reserve(self, count: int) -> list[str]:
+        return self.metadata.reserve_ids(count)
 
     async def store(self, project_id: str, container: str, create: bool = False) -> str | None:
         """The store of the project's container, or None; `create` claims one."""

@@ -104,7 +104,7 @@ class Swift:
     async def container_exists(self, target: Target, token: str) -> bool:
         """Whether the container is there. ApiError 401, 403, 503."""
         answer = await self._send("HEAD", target, token, {}, None)
-        await answer.aclose()
+        await _end(answer)
         if answer.status_code == 404:
             return False
         _check(answer, target)
@@ -113,7 +113,7 @@ class Swift:
     async def make_container(self, target: Target, token: str, headers: Mapping[str, str]) -> None:
         """Make the container; one that is there gets the headers. ApiError 401, 403, 503."""
         answer = await self._send("PUT", target, token, {**headers, "Content-Length": "0"}, b"")
-        await answer.aclose()
+        await _end(answer)
         _check(answer, target)
 
     async def put(
@@ -139,7 +139,7 @@ class Swift:
         if md5 is not None:
             headers["ETag"] = md5
         answer = await self._send("PUT", target, token, headers, body, once=once)
-        await answer.aclose()
+        await _end(answer)
         if answer.status_code == 412:
             raise ObjectExists
         _check(answer, target)
@@ -186,7 +186,7 @@ class Swift:
                     "Swift proxy %s answered %s with %s (%s)", url, method, answer.status_code, _transaction(answer)
                 )
                 uncertain = uncertain or body is not None
-                await answer.aclose()
+                await _end(answer)
                 if once:
                     break
                 continue
@@ -198,6 +198,17 @@ class Swift:
         turn = self._urls[start:] + self._urls[:start]
         now = time.monotonic()
         return iter(sorted(turn, key=lambda url: self._avoid.get(url, 0.0) > now))
+
+
+async def _end(answer: httpx.Response) -> None:
+    """Take the rest of an answer whose body says nothing more than its status: without that its connection, and the
+    next request's TLS handshake, would be lost."""
+    try:
+        await answer.aread()
+    except httpx.HTTPError as error:
+        log.info("the body of an answer of Swift did not come: %s", error)
+    finally:
+        await answer.aclose()
 
 
 def _transaction(answer: httpx.Response) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import io
 import json
@@ -14,15 +15,30 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from .errors import AccessDenied, Conflict, InvalidInput, LakeError, NotFound, StoreError
 
 API_PATH = "/api/v1"
 BLOCK = 256 * 1024
+BULK_FILES = 500  # in one request
+BULK_METADATA_BYTES = 512 * 1024  # the API takes 1 MiB, in UTF-8
 TRIES = 4  # of a GET: reading again does no harm
 _LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+class _LargeBlocks(urllib.request.HTTPSHandler):
+    """Sends bodies in blocks that cost little; http.client's own are of 8 KiB."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__(context=context)
+        self.context = context
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        connection: Any = functools.partial(http.client.HTTPSConnection, blocksize=BLOCK)
+        return self.do_open(connection, req, context=self.context)
 
 
 class LakeClient:
@@ -47,7 +63,7 @@ class LakeClient:
             context = ssl.create_default_context(cafile=ca_file)
         except OSError as error:
             raise InvalidInput(f"the CA file {ca_file!r} cannot be read: {error}") from error
-        self._opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
+        self._opener = urllib.request.build_opener(_LargeBlocks(context))
 
     def log_in(self, username: str, password: str, project: str, domain: str | None = None) -> dict[str, Any]:
         """Gets a token and keeps it; returns the API's answer (`token`, `expires_at`, …). `domain` is the user's."""
@@ -72,22 +88,47 @@ class LakeClient:
         `name` is the original name (default: the file's; needed with bytes). Not tried again when the answer is lost:
         the object may be in.
         """
-        if isinstance(path, bytes):
-            content: BinaryIO = io.BytesIO(path)
-            size = len(path)
-        else:
-            try:
-                content = open(path, "rb")
-                size = os.fstat(content.fileno()).st_size
-            except OSError as error:
-                raise InvalidInput(f"{os.fspath(path)!r} cannot be read: {error.strerror}") from error
-            name = name or os.path.basename(os.fspath(path))
-        if not name:
-            raise InvalidInput("bytes need a name to be inserted under")
-        with content:
-            body = Multipart(content, size, name, metadata, content_type)
-            headers = {"Content-Type": body.content_type, "Content-Length": str(body.length)}
-            return dict(self._json("POST", _path(container, "objects"), body, headers))
+        file = File(path, name, content_type)
+        with Multipart([file], metadata or {}) as body:
+            return dict(self._json("POST", _path(container, "objects"), body, body.headers))
+
+    def insert_many(
+        self,
+        container: str,
+        files: Iterable[str | os.PathLike[str] | tuple[str, bytes]],
+        metadata: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        content_type: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Inserts files (paths, or pairs of name and bytes) by as few requests as may be, which costs much less than a
+        request for each. `metadata` is that of all files, or a sequence with that of each in their order.
+
+        Returns an item for each file, in their order: {"status": 201, "object": document}, or, where it is not in the
+        lake, {"status", "name", "error": {"code", "message", "detail"}}. A request whose answer is lost is not tried
+        again. An error has what was inserted before, as such items, in its context as `items`.
+        """
+        given = [
+            File(one[1], one[0], content_type) if isinstance(one, tuple) else File(one, None, content_type)
+            for one in files
+        ]
+        if isinstance(metadata, Sequence) and len(metadata) != len(given):
+            raise InvalidInput(f"there is metadata for {len(metadata)} files, but there are {len(given)} files")
+        items: list[dict[str, Any]] = []
+        most = BULK_FILES
+        try:
+            while len(items) < len(given):
+                done = len(items)
+                end = done + _fitting(metadata, done, min(most, len(given) - done))
+                part = metadata[done:end] if isinstance(metadata, Sequence) else metadata or {}
+                with Multipart(given[done:end], part) as body:
+                    answer = self._json("POST", _path(container, "objects", "bulk"), body, body.headers)
+                items += answer["items"]
+                most = len(items) - done  # fewer than were sent, if the API takes no more in one request
+                if not most:
+                    raise StoreError(f"the API took none of {end - done} files: {answer}")
+        except LakeError as error:
+            error.context["items"] = items
+            raise
+        return items
 
     def get(self, container: str, object_id: str) -> dict[str, Any]:
         """The metadata document of an object."""
@@ -206,42 +247,130 @@ class LakeClient:
         raise AssertionError  # not reached
 
 
-class Multipart:
-    """A multipart/form-data body of one file and its metadata, read block by block; `length` in bytes."""
+class File:
+    """A file to insert: a path, which is opened when it is its turn, or bytes, which need a name.
+
+    Errors: InvalidInput.
+    """
 
     def __init__(
-        self,
-        content: BinaryIO,
-        size: int,
-        name: str,
-        metadata: Mapping[str, Any] | None,
-        content_type: str | None,
+        self, source: str | os.PathLike[str] | bytes, name: str | None = None, content_type: str | None = None
     ) -> None:
-        mark = uuid.uuid4().hex
-        # Always there, and first: a file that comes after its metadata can be streamed through the API.
-        head = (
-            f'--{mark}\r\nContent-Disposition: form-data; name="metadata"\r\nContent-Type: application/json\r\n\r\n'
-            f"{json.dumps(metadata or {})}\r\n"
-        )
+        self._source = source
+        if isinstance(source, bytes):
+            self.size = len(source)
+        else:
+            try:
+                self.size = os.stat(source).st_size
+            except OSError as error:
+                raise self._unreadable(error) from error
+            name = name or os.path.basename(os.fspath(source))
+        if not name:
+            raise InvalidInput("bytes need a name to be inserted under")
         for character, escaped in (('"', "%22"), ("\r", "%0D"), ("\n", "%0A")):  # as browsers do
             name = name.replace(character, escaped)
-        head += f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+        head = f'Content-Disposition: form-data; name="file"; filename="{name}"\r\n'
         if content_type:
             if any(character in content_type for character in "\r\n"):
                 raise InvalidInput("content_type: line ends are not allowed in it")
             head += f"Content-Type: {content_type}\r\n"
-        first, last = (head + "\r\n").encode(errors="surrogateescape"), f"\r\n--{mark}--\r\n".encode()
-        self.content_type = f"multipart/form-data; boundary={mark}"
-        self.length = len(first) + size + len(last)
-        self._parts: list[BinaryIO] = [io.BytesIO(first), content, io.BytesIO(last)]
+        self.head = head.encode(errors="surrogateescape")
+
+    def open(self) -> BinaryIO:
+        """The content, as a stream."""
+        if isinstance(self._source, bytes):
+            return io.BytesIO(self._source)
+        try:
+            return open(self._source, "rb")
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def changed(self) -> InvalidInput:
+        """The error of a file that is shorter than it was said to be."""
+        return InvalidInput(f"{self._source!r:.200} became shorter while it was sent: insert it again")
+
+    def _unreadable(self, error: OSError) -> InvalidInput:
+        return InvalidInput(f"{os.fspath(self._source)!r} cannot be read: {error.strerror}")
+
+
+class Multipart:
+    """A multipart/form-data body of files and their metadata, read block by block; `length` in bytes. A file that has
+    grown meanwhile is sent as long as it was.
+
+    Errors of `read`: InvalidInput.
+    """
+
+    def __init__(self, files: Sequence[File], metadata: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
+        mark = uuid.uuid4().hex
+        # Always there, and first: a file that comes after its metadata can be streamed through the API.
+        first = (
+            f'--{mark}\r\nContent-Disposition: form-data; name="metadata"\r\nContent-Type: application/json\r\n\r\n'
+            f"{json.dumps(metadata)}"
+        ).encode()
+        between = f"\r\n--{mark}\r\n".encode()
+        last = f"\r\n--{mark}--\r\n".encode()
+        self.length = len(first) + len(last)
+        self._parts: deque[bytes | File] = deque([first])
+        for file in files:
+            head = between + file.head + b"\r\n"
+            self.length += len(head) + file.size
+            self._parts += (head, file)
+        self._parts.append(last)
+        self._stream: BinaryIO | None = None
+        self._left = 0
+        self.headers = {
+            "Content-Type": f"multipart/form-data; boundary={mark}",
+            "Content-Length": str(self.length),
+        }
+
+    def __enter__(self) -> Multipart:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._stream:
+            self._stream.close()
 
     def read(self, size: int = BLOCK) -> bytes:
-        while self._parts:
-            data = self._parts[0].read(size if size and size > 0 else BLOCK)
-            if data:
-                return data
-            self._parts.pop(0)
-        return b""
+        """The next bytes, at most `size`; small pieces come together, so that they are sent together."""
+        size = size if size and size > 0 else BLOCK
+        data = b""
+        while self._parts and len(data) < size:
+            data += self._some(size - len(data))
+        return data
+
+    def _some(self, size: int) -> bytes:
+        """At most `size` bytes of the first part, which is dropped with its last."""
+        part = self._parts[0]
+        if isinstance(part, bytes):
+            self._parts[0] = part[size:]
+            if len(part) <= size:
+                self._parts.popleft()
+            return part[:size]
+        if self._stream is None:
+            self._stream, self._left = part.open(), part.size
+        try:
+            data = self._stream.read(min(size, self._left)) if self._left else b""
+        except OSError as error:
+            raise InvalidInput(f"a file cannot be read on: {error}") from error
+        if self._left and not data:
+            raise part.changed()
+        self._left -= len(data)
+        if not self._left:
+            self._stream.close()
+            self._stream = None
+            self._parts.popleft()
+        return data
+
+
+def _fitting(metadata: Any, start: int, count: int) -> int:
+    """How many of `count` files from `start` on go into one request: as many as their metadata lets, but one at
+    least."""
+    size = 0
+    for number in range(count if isinstance(metadata, Sequence) else 0):
+        size += len(json.dumps(metadata[start + number])) + 2
+        if size > BULK_METADATA_BYTES and number:
+            return number
+    return count
 
 
 def _path(*parts: str) -> str:

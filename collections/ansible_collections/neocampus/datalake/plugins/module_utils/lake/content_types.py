@@ -54,6 +54,48 @@ def detect(name: str, head: bytes, declared: str | None) -> str:
     return _by_magic(head) or _by_name(name) or _by_text(head) or UNKNOWN
 
 
+_TEXTUAL = re.compile(r"text/|application/([\w.+-]*\+)?(json|xml|sql|csv|yaml|x-ndjson|jsonl|x-jsonlines)$|image/svg")
+_ZIPPED = re.compile(
+    r"application/(zip|x-zip-compressed|vnd\.openxmlformats-|vnd\.oasis\.|vnd\.ms-excel\.|epub|java-archive)"
+)
+_OLE = re.compile(r"application/(vnd\.ms-|msword|x-ole)")
+
+
+def observe(name: str, head: bytes, declared: str) -> str:
+    """The content type to go by: `declared`, unless it says nothing or the content, of which `head` is the beginning
+    (HEAD_BYTES of it), plainly is something else: text that begins as a PNG does, an image that is JSON.
+
+    What is only unlikely stays as declared: it is for the parser to say what is wrong with it.
+    """
+    kind = base_type(declared)
+    if not kind or kind in (UNKNOWN, "binary/octet-stream"):
+        return detect(name, head, None)
+    found = _by_magic(head)
+    if found is None:
+        if _has_magic(kind):
+            return _by_text(head) or declared
+        return declared
+    if found == kind or _TEXTUAL.match(found) or _same_family(kind, found):
+        return declared
+    if _TEXTUAL.match(kind) or _has_magic(kind):
+        by_name = _by_name(name)
+        return by_name if by_name and _same_family(by_name, found) else found
+    return declared
+
+
+def _has_magic(kind: str) -> bool:
+    """Whether every file of this type begins with bytes that are known."""
+    known = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/tiff", "application/pdf", "application/gzip")
+    return kind in known or bool(_ZIPPED.match(kind))
+
+
+def _same_family(one: str, other: str) -> bool:
+    """Whether files of both types may begin with the same bytes: documents that are zip archives, OLE documents."""
+    if one == other:
+        return True
+    return any(family.match(one) and family.match(other) for family in (_ZIPPED, _OLE))
+
+
 def _by_magic(head: bytes) -> str | None:
     import filetype
 

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -102,6 +102,7 @@ class MetadataStore:
             # The few that reconciliation looks for at each check.
             documents.create_index([("status", 1), ("creation_date", 1)], partialFilterExpression={"status": PENDING})
             documents.create_index([("creation_date", 1), ("status", 1)], partialFilterExpression=_UNPROCESSED)
+            documents.create_index("other_data.archive.object", sparse=True)
         self._indexed.add(store)
 
     def reserve_ids(self, count: int = 1) -> list[str]:
@@ -180,31 +181,64 @@ class MetadataStore:
 
         Errors: Conflict when an object of that id or that name in Swift is known: take another id.
         """
-        from pymongo.errors import DuplicateKeyError
+        if self.insert_many(store, [document]):
+            raise Conflict(
+                f"{store}: an object of id {document['swift_object_id']} or named"
+                f" {document['swift_object_name']!r} is there already",
+                store=store,
+                object_id=document["swift_object_id"],
+            )
 
-        with _mongodb(f"insert the document of object {document['swift_object_id']}"):
+    def insert_many(self, store: str, documents: Sequence[Mapping[str, Any]]) -> set[str]:
+        """Adds new documents by one write; returns the ids of those that were not added, since an object of that id or
+        that name in Swift is known: take other ids for them.
+
+        After an error any of them may have been added.
+        """
+        from pymongo.errors import BulkWriteError
+
+        if not documents:
+            return set()
+        with _mongodb(f"insert {_the_documents([document['swift_object_id'] for document in documents])}"):
             try:
-                self._documents(store).insert_one(dict(document))
-            except DuplicateKeyError:
-                raise Conflict(
-                    f"{store}: an object of id {document['swift_object_id']} or named"
-                    f" {document['swift_object_name']!r} is there already",
-                    store=store,
-                    object_id=document["swift_object_id"],
-                ) from None
+                self._documents(store).insert_many([dict(document) for document in documents], ordered=False)
+            except BulkWriteError as error:
+                _only_duplicates(error)
+                known = (documents[item["index"]] for item in error.details["writeErrors"])
+                return {str(document["swift_object_id"]) for document in known}
+        return set()
 
     def mark_stored(self, store: str, object_id: str, *, etag: str, size: int) -> None:
         """Says that the object of a document is in Swift; `etag` is the MD5 of its content, `size` in bytes."""
-        update = {"$set": {"status": STORED, "etag": etag, "size": size, "last_modified": utc()}}
-        with _mongodb(f"update the document of object {object_id}"):
+        self.mark_stored_many(store, {object_id: (etag, size)})
+
+    def mark_stored_many(self, store: str, stored: Mapping[str, tuple[str, int]]) -> None:
+        """Says by one write that objects are in Swift; `stored` has the MD5 and the size in bytes of each, by id."""
+        from pymongo import UpdateOne
+
+        if not stored:
+            return
+        now = utc()
+        updates: list[Any] = []
+        for object_id, (etag, size) in stored.items():
             # The event of a removal may have been quicker.
             query = {"_id": int(check_object_id(object_id)), "status": {"$ne": DELETED}}
-            self._documents(store).update_one(query, update)
+            fields = {"status": STORED, "etag": etag, "size": size, "last_modified": now}
+            updates.append(UpdateOne(query, {"$set": fields}))
+        with _mongodb(f"update {_the_documents(list(stored))}"):
+            self._documents(store).bulk_write(updates, ordered=False)
 
     def abandon(self, store: str, object_id: str) -> None:
         """Removes a document whose object could not be put; one that is not pending stays."""
-        with _mongodb(f"remove the document of object {object_id}"):
-            self._documents(store).delete_one({"_id": int(check_object_id(object_id)), "status": PENDING})
+        self.abandon_many(store, [object_id])
+
+    def abandon_many(self, store: str, object_ids: Sequence[str]) -> None:
+        """Removes by one write the documents of objects that could not be put; those that are not pending stay."""
+        numbers = [int(check_object_id(object_id)) for object_id in object_ids]
+        if not numbers:
+            return
+        with _mongodb(f"remove {_the_documents(object_ids)}"):
+            self._documents(store).delete_many({"_id": {"$in": numbers}, "status": PENDING})
 
     def get(self, store: str, object_id: str) -> dict[str, Any] | None:
         """The document of an object. Errors: InvalidName when the id is none."""
@@ -238,6 +272,18 @@ class MetadataStore:
             query["_id"] = {"$gt": int(check_object_id(after))}
         with _mongodb(f"list the documents of {store!r}"):
             return list(self._documents(store).find(query).sort("_id", 1).limit(limit))
+
+    def members(self, store: str, archive: str, etag: str) -> dict[str, dict[str, Any]]:
+        """The documents of what came out of an archive, in this state of its content, by the path in it. One that is
+        `pending` may or may not be in Swift."""
+        query = {
+            "other_data.archive.object": archive,
+            "other_data.archive.etag": etag,
+            "status": {"$in": [STORED, PENDING]},
+        }
+        with _mongodb(f"look up what came out of object {archive}"):
+            found = self._documents(store).find(query)
+            return {document["other_data"]["archive"]["path"]: document for document in found}
 
     def apply_events(self, store: str, events: Iterable[Event]) -> dict[str, Change]:
         """What the events make of their objects' documents (see states.follow), by the object's name in Swift; the
@@ -388,6 +434,13 @@ class MetadataStore:
                     self._collection("data_historique", "history").insert_many(history, ordered=False)
                 except BulkWriteError as error:  # logged before
                     _only_duplicates(error)
+
+
+def _the_documents(object_ids: Sequence[str]) -> str:
+    """Documents as a message names them."""
+    if len(object_ids) == 1:
+        return f"the document of object {object_ids[0]}"
+    return f"the {len(object_ids)} documents of objects {object_ids[0]} to {object_ids[-1]}"
 
 
 def _only_duplicates(error: Any) -> None:

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pipelines: declared in YAML, chosen by what is known of an object; the most specific declaration wins.
+"""Pipelines: declared in YAML or JSON, chosen by what is known of an object; the most specific declaration wins.
 
-A declaration:
+A declaration (declaration.schema.json says all of it):
 
     name: PROJECT_USER_TASKNAME
     version: 1
@@ -15,7 +15,7 @@ A declaration:
       filenames: ["station-*.csv"]
     weight: light               # or heavy: handed to Spark
     steps:
-      parser: time_series_csv   # of the library, or package.module:function; {function: …, options: {…}}
+      parser: table             # of the library, or package.module:function; {function: …, options: {…}}
       transforms: []
       sinks: [influxdb]
 """
@@ -30,15 +30,38 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from . import schema
 from .content_types import base_type
-from .errors import DeclarationError, NoPipeline
+from .errors import DeclarationError, LakeError, NoPipeline
+from .schema import EXTENSIONS, Problem, Source
 
-PARSERS = {"sensor_json": ".parsers.sensor:parse", "time_series_csv": ".parsers.table:parse"}
+if TYPE_CHECKING:
+    from .parsers.report import Options
+    from .records import Record
+
+    Runner = Callable[["Declaration", BinaryIO, Options, Callable[[], None]], Iterator[Record]]
+    """Runs a declaration's steps on a stream: see run_here."""
+
+PARSERS = {
+    "archive": ".parsers.archive:parse",
+    "image": ".parsers.image:parse",
+    "sensor_json": ".parsers.sensor:parse",
+    "table": ".parsers.table:parse",
+    "time_series_csv": ".parsers.table:parse_series",
+}
 """The library's own parsers."""
-SINKS = frozenset({"influxdb"})
-WEIGHTS = ("light", "heavy")
+SINKS = frozenset({"influxdb", "mongodb", "neo4j", "objects", "sql"})
+"""The gold stores, and `objects`: what comes out of an archive goes into Swift again."""
+KEPT = {
+    "influxdb": ("Point",),
+    "mongodb": ("Document", "File"),
+    "neo4j": ("Node", "Relation"),
+    "objects": ("Member",),
+    "sql": ("Row", "Table"),
+}
+"""Which kinds of records each of SINKS keeps."""
 BUILT_IN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "declarations")
 
 # From the least to the most telling: when two declarations match, the first difference from the end decides. The order
@@ -51,7 +74,6 @@ _DOCUMENT_FIELDS = {
     "data_processing": "data_processing",
     "filenames": "original_object_name",
 }
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(_[A-Za-z0-9.-]+)*")
 
 Score = tuple[tuple[int, int], ...]
 
@@ -87,7 +109,12 @@ def _load(name: str) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Declaration:
-    """A pipeline: which objects it is for (`match`: dimension -> patterns) and what it does with them."""
+    """A pipeline: which objects it is for (`match`: dimension -> patterns) and what it does with them.
+
+    `project` says that it is a project's own, not the library's. `environment` is the folder of a project's own Python
+    environment, in which its steps run; empty where they run in the lake's own. `problem` says why a pipeline that was
+    deployed cannot be run now: its objects fail, they do not go to another one.
+    """
 
     name: str
     version: str
@@ -98,83 +125,71 @@ class Declaration:
     sinks: tuple[str, ...] = ("influxdb",)
     description: str = ""
     source: str = ""
+    project: bool = True
+    environment: str = ""
+    problem: str = ""
 
     @classmethod
-    def from_dict(cls, data: Any, source: str = "", *, project: bool = True) -> Declaration:
-        """Checks what a declaration's file holds; `project` says that it is a project's own, not the library's.
+    def from_dict(cls, data: Any, source: str = "", *, project: bool = True, environment: str = "") -> Declaration:
+        """As `from_source`, of what the file named `source` holds."""
+        return cls.from_source(Source(source, data), project=project, environment=environment)
 
-        Errors: DeclarationError, saying which key of which file is wrong.
+    @classmethod
+    def from_source(cls, source: Source, *, project: bool = True, environment: str = "") -> Declaration:
+        """Checks what a declaration's file holds. Functions are looked for unless they are in an `environment`.
+
+        Errors: DeclarationError with every problem, each with file, line and column.
         """
+        data = source.data
+        problems = schema.problems(data)
+        wrong = {path for path, _what in problems}
 
-        def wrong(what: str) -> DeclarationError:
-            return DeclarationError(f"{source or 'declaration'}: {what}", source=source)
+        def is_well(*path: str) -> bool:
+            part = data
+            for key in path:
+                if not isinstance(part, Mapping) or key not in part:
+                    return False
+                part = part[key]
+            return not any(path == other[: len(path)] for other in wrong)
 
-        def texts(key: str, value: Any) -> tuple[str, ...]:
-            if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
-                raise wrong(f"{key}: a list of texts is expected, not {value!r:.100}")
-            return tuple(value)
-
-        if not isinstance(data, Mapping):
-            raise wrong("a declaration has keys and values")
-        unknown = set(data) - {"name", "version", "description", "match", "weight", "steps"}
-        if unknown:
-            raise wrong(f"unknown key {sorted(map(str, unknown))[0]!r}")
-        name, version = data.get("name"), data.get("version")
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > 120:
-            raise wrong(f"name: letters, digits, . - _ are expected, not {name!r:.100}")
-        if project and name.count("_") < 2:
-            raise wrong(f"name: a project's pipeline is named PROJECT_USER_TASKNAME, not {name!r}")
-        if isinstance(version, bool) or not isinstance(version, (int, str)) or not str(version):
-            raise wrong("version: a number or a text is expected")
-        given = data.get("match")
-        if not isinstance(given, Mapping) or not given or set(given) - set(DIMENSIONS):
-            raise wrong(f"match: at least one of {', '.join(DIMENSIONS)} is expected, and nothing else")
-        match = {key: texts(f"match.{key}", value) for key, value in given.items()}
-        if not all(match.values()):
-            raise wrong("match: an empty list matches nothing; leave the key out to match all")
-        if any("[" in pattern for patterns in match.values() for pattern in patterns):
-            raise wrong("match: * and ? are the only wildcards")
+        if project and is_well("name") and data["name"].count("_") < 2:
+            problems.append((("name",), f"a project's pipeline is named PROJECT_USER_TASKNAME, not {data['name']!r}"))
+        parser = _step(data["steps"]["parser"]) if is_well("steps", "parser") else None
+        transforms = [_step(step) for step in data["steps"]["transforms"]] if is_well("steps", "transforms") else []
+        if environment:
+            if is_well("steps", "sinks") and "objects" in data["steps"]["sinks"]:
+                what = "a project's own package cannot open archives: objects is for the library's steps"
+                problems.append((("steps", "sinks"), what))
+        else:
+            problems += _function_problems(parser, transforms)
+            if parser and is_well("steps", "sinks"):
+                problems += _sink_problems([parser, *transforms], data["steps"]["sinks"])
+        if problems or parser is None:
+            raise source.error(problems)
+        match = {key: tuple(patterns) for key, patterns in data["match"].items()}
         if "content_types" in match:
             match["content_types"] = tuple(pattern.lower() for pattern in match["content_types"])
-        weight = data.get("weight", "light")
-        if weight not in WEIGHTS:
-            raise wrong(f"weight: light or heavy is expected, not {weight!r:.100}")
-        steps = data.get("steps")
-        if not isinstance(steps, Mapping) or set(steps) - {"parser", "transforms", "sinks"} or "parser" not in steps:
-            raise wrong("steps: parser, transforms (optional) and sinks are expected")
-
-        def step(key: str, value: Any) -> Step:
-            if isinstance(value, str):
-                value = {"function": value}
-            if not isinstance(value, Mapping) or set(value) - {"function", "options"}:
-                raise wrong(f"steps.{key}: a name, or function and options, are expected")
-            options = value.get("options", {})
-            if not isinstance(value.get("function"), str) or not isinstance(options, Mapping):
-                raise wrong(f"steps.{key}: function is a name, options are keys and values")
-            try:
-                made = Step(value["function"], dict(options))
-                made.load()
-            except DeclarationError as error:
-                raise wrong(f"steps.{key}: {error}") from error
-            return made
-
-        transforms = steps.get("transforms", [])
-        if not isinstance(transforms, list):
-            raise wrong("steps.transforms: a list is expected")
-        sinks = texts("steps.sinks", steps.get("sinks"))
-        if not sinks or set(sinks) - SINKS:
-            raise wrong(f"steps.sinks: one or more of {', '.join(sorted(SINKS))}, not {', '.join(sinks)!r}")
         return cls(
-            name=name,
-            version=str(version),
+            name=data["name"],
+            version=str(data["version"]),
             match=match,
-            weight=weight,
-            parser=step("parser", steps["parser"]),
-            transforms=tuple(step(f"transforms[{index}]", value) for index, value in enumerate(transforms)),
-            sinks=sinks,
-            description=str(data.get("description", "")),
-            source=source,
+            weight=data.get("weight", "light"),
+            parser=parser,
+            transforms=tuple(transforms),
+            sinks=tuple(data["steps"]["sinks"]),
+            description=data.get("description", ""),
+            source=source.file,
+            project=project,
+            environment=environment,
         )
+
+    def check(self) -> None:
+        """Errors: LakeError where the pipeline cannot be run now, saying why."""
+        if self.problem:
+            raise LakeError(
+                f"the pipeline {self.name}, which this object is for, cannot be run: {self.problem}. Deploy it again,"
+                " then replay its objects"
+            )
 
     def score(self, document: Mapping[str, Any]) -> Score | None:
         """How specifically this declaration matches a document; None when it does not."""
@@ -195,6 +210,49 @@ class Declaration:
         """Each combination of its patterns, one per dimension, with its score."""
         for patterns in itertools.product(*(self.match.get(dimension, ("",)) for dimension in DIMENSIONS)):
             yield tuple(reversed([_specificity(pattern) for pattern in patterns])), patterns
+
+
+def _step(data: Any) -> Step:
+    return Step(data) if isinstance(data, str) else Step(data["function"], dict(data.get("options", {})))
+
+
+def _function_problems(parser: Step | None, transforms: Sequence[Step]) -> Iterator[Problem]:
+    """Which steps have no function."""
+    steps: list[tuple[tuple[str | int, ...], Step]] = [(("steps", "parser"), parser)] if parser else []
+    steps += [(("steps", "transforms", index), step) for index, step in enumerate(transforms)]
+    for path, step in steps:
+        try:
+            step.load()
+        except DeclarationError as error:
+            yield path, str(error)
+
+
+def _sink_problems(steps: Sequence[Step], sinks: Sequence[str]) -> Iterator[Problem]:
+    """Whether what the last step makes, as its annotation says, is kept by none of the sinks."""
+    try:
+        annotations = getattr(steps[-1].load(), "__annotations__", {})
+    except DeclarationError:
+        return  # told already
+    words = set(re.findall(r"\w+", str(annotations.get("return", ""))))
+    made = sorted(kind for kinds in KEPT.values() for kind in kinds if kind in words)
+    if made and "Record" not in words and not any(set(KEPT[sink]).intersection(made) for sink in sinks):
+        fitting = sorted(sink for sink, kinds in KEPT.items() if set(kinds).intersection(made))
+        what = f"{steps[-1].name} makes {', '.join(made)}, which {', '.join(sinks)} does not keep"
+        yield ("steps", "sinks"), f"{what}; {', '.join(fitting)} does"
+
+
+def run_here(
+    declaration: Declaration, stream: BinaryIO, options: Options, check: Callable[[], None]
+) -> Iterator[Record]:
+    """What a declaration's parser and transforms make of a stream, in this process.
+
+    `check` is for those who run steps elsewhere (see isolated): it is called while they wait, and raises LakeError
+    when the object has taken too long.
+    """
+    records: Iterable[Record] = declaration.parser.load()(stream, options)
+    for transform in declaration.transforms:
+        records = transform.load()(records, transform.options)
+    yield from records
 
 
 def _specificity(pattern: str) -> tuple[int, int]:
@@ -229,7 +287,7 @@ def _overlap(one: str, other: str) -> bool:
 
 
 def load_declarations(paths: Iterable[str | os.PathLike[str]] = (), *, built_in: bool = True) -> list[Declaration]:
-    """The library's declarations (unless `built_in` is False) and those of `paths`: files, or folders of .yml files.
+    """The library's declarations (unless `built_in` is False) and those of `paths`: files, or folders of them.
 
     Errors: DeclarationError.
     """
@@ -240,18 +298,11 @@ def load_declarations(paths: Iterable[str | os.PathLike[str]] = (), *, built_in:
 
 
 def _load_path(path: str, *, project: bool) -> Iterator[Declaration]:
-    import yaml
-
     files = [path]
     if os.path.isdir(path):
-        files = [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith((".yml", ".yaml"))]
+        files = [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith(EXTENSIONS)]
     for file in files:
-        try:
-            with open(file, encoding="utf-8") as stream:
-                data = yaml.safe_load(stream)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise DeclarationError(f"{file}: cannot be read: {error}", source=file) from error
-        yield Declaration.from_dict(data, file, project=project)
+        yield Declaration.from_source(schema.read(file), project=project)
 
 
 class Router:
@@ -261,37 +312,60 @@ class Router:
     specifically, so that nothing would decide between them.
     """
 
-    def __init__(self, declarations: Sequence[Declaration]) -> None:
-        self._declarations = list(declarations)
-        for one, other in itertools.combinations(self._declarations, 2):
-            if one.name == other.name:
-                raise DeclarationError(f"two pipelines are named {one.name!r}: {one.source}, {other.source}")
-            for (score, patterns), (other_score, other_patterns) in itertools.product(one._rules(), other._rules()):
-                pairs = zip(patterns, other_patterns)  # noqa: B905 (3.9)
-                if score == other_score and all(mine == his or _overlap(mine, his) for mine, his in pairs):
-                    raise DeclarationError(
-                        f"pipelines {one.name!r} ({one.source}) and {other.name!r} ({other.source}) match the same"
-                        f" objects equally: {_described(patterns)} and {_described(other_patterns)}"
-                    )
+    def __init__(self, declarations: Iterable[Declaration]) -> None:
+        self._declarations: list[Declaration] = []
+        for declaration in declarations:
+            self.add(declaration)
+
+    @property
+    def declarations(self) -> Sequence[Declaration]:
+        """All of them."""
+        return tuple(self._declarations)
+
+    def add(self, declaration: Declaration) -> None:
+        """One more. Errors: DeclarationError where it cannot be beside the others: then it is not added.
+
+        One with a `problem` is always taken, and wins where it matches as specifically as another.
+        """
+        if not declaration.problem:
+            for other in self._declarations:
+                if not other.problem:
+                    check_apart(other, declaration)
+        self._declarations.append(declaration)
+
+    def candidates(self, document: Mapping[str, Any]) -> list[tuple[Declaration, Score]]:
+        """The declarations that match the document, the most specific first, each with its score."""
+        found = [(declaration, declaration.score(document)) for declaration in self._declarations]
+        matching = [(declaration, score) for declaration, score in found if score is not None]
+        return sorted(matching, key=lambda item: (item[1], bool(item[0].problem)), reverse=True)
 
     def route(self, document: Mapping[str, Any]) -> Declaration:
         """The declaration that matches the document most specifically.
 
         Errors: NoPipeline, saying what was looked at.
         """
-        best: tuple[Score, Declaration] | None = None
-        for declaration in self._declarations:
-            score = declaration.score(document)
-            if score is not None and (best is None or score > best[0]):
-                best = (score, declaration)
-        if best is None:
+        candidates = self.candidates(document)
+        if not candidates:
             raise NoPipeline(
                 "no pipeline handles this object; it is kept raw. Looked at: "
                 + ", ".join(
                     f"{_DOCUMENT_FIELDS[dimension]} {_value(document, dimension)!r:.120}" for dimension in DIMENSIONS
                 )
             )
-        return best[1]
+        return candidates[0][0]
+
+
+def check_apart(one: Declaration, other: Declaration) -> None:
+    """Errors: DeclarationError where two declarations have one name, or match the same objects equally specifically."""
+    if one.name == other.name:
+        raise DeclarationError(f"two pipelines are named {one.name!r}: {one.source}, {other.source}")
+    for (score, patterns), (other_score, other_patterns) in itertools.product(one._rules(), other._rules()):
+        pairs = zip(patterns, other_patterns)  # noqa: B905 (3.9)
+        if score == other_score and all(mine == his or _overlap(mine, his) for mine, his in pairs):
+            raise DeclarationError(
+                f"pipelines {one.name!r} ({one.source}) and {other.name!r} ({other.source}) match the same"
+                f" objects equally: {_described(patterns)} and {_described(other_patterns)}"
+            )
 
 
 def _described(patterns: Sequence[str]) -> str:

@@ -18,7 +18,9 @@ FieldValue = Union[float, int, str, bool]  # noqa: UP007 (evaluated when the mod
 MAX_KEY_BYTES = 65_000  # InfluxDB refuses series keys over 65,535 bytes
 _UNSAFE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _AMBIGUOUS = re.compile(r"\\(?:[,= \"]|$)")
-_RESERVED = frozenset({"time", "_measurement", "_field"})
+ORIGIN = "lake_origin"
+"""The field that leads a point back to where it comes from: `<object id>/<operation>`."""
+_RESERVED = frozenset({"time", "_measurement", "_field", ORIGIN})
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def _check_name(what: str, name: str, reserved: bool = True) -> None:
     if _AMBIGUOUS.search(name):
         raise InvalidInput(f'{what} {name!r:.80} has a backslash before one of , = " or space, or at its end')
     if reserved and what != "measurement" and name in _RESERVED:
-        raise InvalidInput(f"{what} {name!r:.80} is a name that InfluxDB keeps for itself")
+        raise InvalidInput(f"{what} {name!r:.80} is a name that is kept for InfluxDB or the lake")
 
 
 def _check_value(key: str, value: FieldValue) -> None:
@@ -114,7 +116,9 @@ def _value(value: FieldValue) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def to_line(point: Point) -> str:
-    """The point in InfluxDB's line protocol, time in nanoseconds, without line end."""
+def to_line(point: Point, origin: str = "") -> str:
+    """The point in InfluxDB's line protocol, time in nanoseconds, without line end; with its `origin` where given."""
     values = ",".join(f"{_escape(name)}={_value(value)}" for name, value in point.fields.items())
+    if origin:
+        values += f",{ORIGIN}={_value(origin)}"
     return f"{_series(point.measurement, point.tags)} {values} {point.time}"

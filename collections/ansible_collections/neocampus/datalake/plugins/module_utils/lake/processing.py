@@ -4,35 +4,44 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from . import content_types
 from .documents import history_entry, operation
 from .errors import LakeError, NoPipeline, NotFound, ParseError, StoreError, present
 from .events import Event
 from .parsers.report import Options, RowErrors
-from .pipelines import Declaration, Router
+from .pipelines import Declaration, Router, run_here
 from .points import Point
+from .records import Document, File, Member, Node, Record, Relation, Row, Table
+from .sinks.base import Origin, Sink, Writer
 from .states import DELETED, Change
 
 if TYPE_CHECKING:
     from .metadata import MetadataStore, Result
-    from .sinks.influxdb import InfluxDB
+    from .pipelines import Runner
 
 log = logging.getLogger(__name__)
 
 STREAMED_FROM = 16 * 1024 * 1024
-"""Objects of this size (bytes) and above are not held in memory: their points are written while they are read. Nor is
-more than that read of the objects whose points wait to be written together."""
-BUFFERED_POINTS = 100_000
-"""How many points wait to be written together; an object that has more by itself is written while it is read."""
+"""Objects of this size (bytes) and above are not held in memory: their records are written while they are read.
+Nor is more than that read of the objects whose records wait to be written together."""
+BUFFERED_RECORDS = 100_000
+"""How many records wait to be written together; an object that has more by itself is written while it is read."""
+CHUNK = 5000
+"""How many records of a large object go to their sinks at once."""
+FILE_RECORD = 200
+"""So many bytes of a file count as one record."""
 OBJECT_SECONDS = 600.0
 """How long one object may take."""
 UNREADABLE = 3
@@ -53,31 +62,43 @@ class RunInfo:
 @dataclass
 class BatchReport:
     """What became of a batch: ids of the objects that are done, and of those that were deleted, `{container, object,
-    message}` of those that failed, how many points were written, how many events had nothing to say, and the payloads
+    message}` of those that failed, how many records were written, how many events had nothing to say, and the payloads
     of the events left for Spark. All of it is JSON."""
 
     done: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
-    points: int = 0
+    records: int = 0
     ignored: int = 0
     heavy: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
 class _Work:
-    """One object on its way through a pipeline. `missing`: Swift has no such object."""
+    """One object on its way through a pipeline.
+
+    `held`: its records, while they wait; `counts`: how many there are of each kind for each sink; `places`: what each
+    sink says of where they are. `detected`: the content type that its content has, where it is another than the
+    document says. `missing`: Swift has no such object.
+    """
 
     event: Event
     document: Mapping[str, Any]
     declaration: Declaration | None = None
     errors: RowErrors = field(default_factory=RowErrors)
-    points: list[Point] = field(default_factory=list)
-    records: int = 0
+    held: list[Record] = field(default_factory=list)
+    counts: Counter[tuple[str, type]] = field(default_factory=Counter)
+    places: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    detected: str | None = None
     failure: str | None = None
     missing: bool = False
     finished: bool = False
+
+    @property
+    def records(self) -> int:
+        """How many records there are of it."""
+        return sum(self.counts.values())
 
 
 class _Unreadable(StoreError):
@@ -150,19 +171,22 @@ def process_batch(
     metadata: MetadataStore,
     open_object: Callable[[Event], BinaryIO],
     router: Router,
-    influxdb: InfluxDB,
+    sinks: Iterable[Sink],
     run: RunInfo,
     object_seconds: float = OBJECT_SECONDS,
+    run_steps: Runner = run_here,
 ) -> BatchReport:
     """Applies a batch of events to their objects' documents, processes the objects that they ask for, and logs on each
     document what became of it.
 
-    A bad object fails alone, and so does one that takes longer than `object_seconds`. Doing a batch again is safe: what
+    A bad object fails alone, and so does one that takes longer than `object_seconds`. `run_steps` runs the steps of a
+    pipeline (see isolated.Runner for those that have an environment of their own). Doing a batch again is safe: what
     this run has done already is not done twice, and sinks are idempotent.
     Errors: StoreError (retriable) when a store is away, or Swift does not give an object: then the others are done and
     logged, and the batch has to be done again.
     """
     report = BatchReport()
+    by_name = {sink.name: sink for sink in sinks}
     problems: list[StoreError] = []
     for group, store, error in _by_store(events, metadata):
         if store is None:
@@ -172,7 +196,7 @@ def process_batch(
                 else:
                     report.ignored += 1
             continue
-        batch = _StoreBatch(store, report, metadata, open_object, router, influxdb, run, object_seconds)
+        batch = _StoreBatch(store, report, metadata, open_object, router, by_name, run, object_seconds, run_steps)
         problems += batch.process(group)
     if problems:
         raise problems[0]
@@ -238,20 +262,22 @@ class _StoreBatch:
         metadata: MetadataStore,
         open_object: Callable[[Event], BinaryIO],
         router: Router,
-        influxdb: InfluxDB,
+        sinks: Mapping[str, Sink],
         run: RunInfo,
         object_seconds: float,
+        run_steps: Runner,
     ) -> None:
         self._store = store
         self._report = report
         self._metadata = metadata
         self._open_object = open_object
         self._router = router
-        self._influxdb = influxdb
+        self._sinks = sinks
         self._run = run
         self._object_seconds = object_seconds
+        self._run_steps = run_steps
         self._waiting: list[_Work] = []
-        self._waiting_points = 0
+        self._waiting_records = 0
         self._waiting_size = 0
         self._unreadable: list[_Unreadable] = []
         self._unreadable_in_a_row = 0
@@ -293,9 +319,8 @@ class _StoreBatch:
         work = _Work(change.event, change.document)
         try:
             work.declaration = self._router.route(change.document)
-        except NoPipeline as error:
-            work.failure = str(error)
-            yield work
+        except NoPipeline:
+            yield work  # its content may say more than its type
             return
         if _was_done(change.document, work.declaration, self._run):
             self._report.done.append(change.document["swift_object_id"])
@@ -307,9 +332,8 @@ class _StoreBatch:
     def _attempt(self, work: _Work) -> None:
         """Reads an object; its failure is its own, unless a store is away."""
         watch = _Stopwatch(self._object_seconds)
-        declaration = present(work.declaration)
         try:
-            self._read(work, declaration, watch)
+            self._read(work, watch)
             self._unreadable_in_a_row = 0
         except _Unreadable as error:
             self._unreadable.append(error)
@@ -326,35 +350,124 @@ class _StoreBatch:
         except LakeError as error:
             work.failure = str(error)
         except Exception as error:  # a fault in a pipeline's own code: it fails this object, and says so
-            log.exception("pipeline %s failed on %s/%s", declaration.name, self._store, work.event.object_name)
+            name = work.declaration.name if work.declaration else None
+            log.exception("pipeline %s failed on %s/%s", name, self._store, work.event.object_name)
             work.failure = f"the pipeline failed: {type(error).__name__}: {error}"
         watch.lap()
         work.seconds = watch.seconds
 
-    def _read(self, work: _Work, declaration: Declaration, watch: _Stopwatch) -> None:
-        """Reads an object's points: they wait to be written with those of others, or are written as they come."""
+    def _read(self, work: _Work, watch: _Stopwatch) -> None:
+        """Reads an object: its records wait to be written with those of others, or are written as they come."""
         with closing(self._open(work.event)) as stream:
             guarded = _Guarded(stream, work.event.object_name, watch)
-            points = _points(work, declaration, io.BufferedReader(guarded, 256 * 1024), watch)
-            held: list[Point] = []
-            streamed = int(work.document.get("size") or 0) >= STREAMED_FROM
+            reader = io.BufferedReader(guarded, 256 * 1024)
+            declaration = self._declaration(work, reader.peek()[: content_types.HEAD_BYTES])
+            if declaration is None:
+                return
+            records = self._records(work, declaration, reader, watch)
+            held: list[Record] = []
+            weight = 0
+            streamed = self._one_by_one(declaration) or int(work.document.get("size") or 0) >= STREAMED_FROM
             if not streamed:
-                for point in points:
-                    held.append(point)
-                    if self._is_full(held, guarded):
+                for record in records:
+                    held.append(record)
+                    weight += 1 if not isinstance(record, File) else 1 + len(record.data) // FILE_RECORD
+                    if self._is_full(weight, guarded):
                         self._write_waiting()
-                        if self._is_full(held, guarded):
+                        if self._is_full(weight, guarded):
                             streamed = True
                             break
             if streamed:
-                self._influxdb.ensure_database(self._store)
-                self._report.points += self._influxdb.write(self._store, itertools.chain(held, points))
-                work.finished = True
+                self._stream(work, declaration, itertools.chain(held, records))
             else:
-                work.points = held
+                work.held = held
                 self._waiting.append(work)
-                self._waiting_points += len(held)
+                self._waiting_records += weight
                 self._waiting_size += guarded.size
+
+    def _declaration(self, work: _Work, head: bytes) -> Declaration | None:
+        """The object's pipeline, by what its content is where its type says nothing, or something else; None: it is
+        handed on, or was done. Errors: NoPipeline."""
+        declared = str(work.document.get("content_type") or "")
+        seen = content_types.observe(str(work.document.get("original_object_name") or ""), head, declared)
+        if content_types.base_type(seen) != content_types.base_type(declared):
+            work.detected = seen
+            work.document = {**work.document, "content_type": seen}
+            work.declaration = None
+            work.declaration = self._router.route(work.document)
+            if _was_done(work.document, work.declaration, self._run):
+                self._report.done.append(str(work.document["swift_object_id"]))
+                return None
+            if work.declaration.weight == "heavy":
+                self._report.heavy.append(work.event.to_payload())
+                return None
+        return work.declaration or self._router.route(work.document)
+
+    def _records(self, work: _Work, declaration: Declaration, stream: BinaryIO, watch: _Stopwatch) -> Iterator[Record]:
+        """What a declaration's parser and transforms make of a stream, counted on `work` by sink and kind."""
+        options = Options(
+            declaration.parser.options,
+            filename=work.document.get("original_object_name"),
+            content_type=work.document.get("content_type"),
+            metadata=work.document,
+        )
+        work.errors = options.report
+        declaration.check()
+        for record in self._run_steps(declaration, stream, options, watch.check):
+            work.counts[self._sink_of(record, declaration).name, type(record)] += 1
+            watch.check()
+            yield record
+            watch.resume()
+
+    def _sink_of(self, record: Record, declaration: Declaration) -> Sink:
+        """The sink of the declaration that keeps this kind of record."""
+        for name in declaration.sinks:
+            sink = self._sinks.get(name)
+            if sink is None:
+                raise LakeError(f"the pipeline {declaration.name} writes to {name}, which this lake does not have")
+            if isinstance(record, sink.accepts):
+                return sink
+        raise ParseError(
+            f"the pipeline {declaration.name} made {type(record).__name__}, which its sinks"
+            f" ({', '.join(declaration.sinks)}) do not keep"
+        )
+
+    def _stream(self, work: _Work, declaration: Declaration, records: Iterator[Record]) -> None:
+        """Writes an object's records while it is read, some at a time; all sinks keep them, or as few as can be."""
+        origin = self._origin(work, declaration)
+        with ExitStack() as stack:
+            writers: dict[str, Writer] = {}
+            size = 1 if self._one_by_one(declaration) else min(CHUNK, BUFFERED_RECORDS)
+            while chunk := list(itertools.islice(records, size)):
+                for name, same in self._by_sink(chunk, declaration).items():
+                    if name not in writers:
+                        writers[name] = stack.enter_context(self._sinks[name].writer(origin))
+                    writers[name].add(same)
+                    same.clear()
+                chunk.clear()
+            work.places = {name: writer.commit() for name, writer in writers.items()}
+        work.finished = True
+        self._report.records += work.records
+
+    def _one_by_one(self, declaration: Declaration) -> bool:
+        return any(sink.one_by_one for name, sink in self._sinks.items() if name in declaration.sinks)
+
+    def _by_sink(self, records: Iterable[Record], declaration: Declaration) -> dict[str, list[Record]]:
+        parts: dict[str, list[Record]] = {}
+        for record in records:
+            parts.setdefault(self._sink_of(record, declaration).name, []).append(record)
+        return parts
+
+    def _origin(self, work: _Work, declaration: Declaration) -> Origin:
+        return Origin(
+            store=self._store,
+            object_id=str(work.document["swift_object_id"]),
+            operation=_operation_id(work, declaration, self._run),
+            name=str(work.document.get("original_object_name") or ""),
+            content_type=str(work.document.get("content_type") or ""),
+            etag=str(work.document.get("etag") or ""),
+            document=work.document,
+        )
 
     def _open(self, event: Event) -> BinaryIO:
         try:
@@ -364,18 +477,24 @@ class _StoreBatch:
                 raise _Unreadable(str(error)) from error
             raise
 
-    def _is_full(self, held: Sequence[Point], stream: _Guarded) -> bool:
-        """Whether this object's points and those that wait are as much as is held in memory."""
-        return self._waiting_points + len(held) > BUFFERED_POINTS or self._waiting_size + stream.size > STREAMED_FROM
+    def _is_full(self, weight: int, stream: _Guarded) -> bool:
+        """Whether this object's records and those that wait are as much as is held in memory."""
+        return self._waiting_records + weight > BUFFERED_RECORDS or self._waiting_size + stream.size > STREAMED_FROM
 
     def _write_waiting(self) -> None:
-        if any(work.points for work in self._waiting):
-            self._influxdb.ensure_database(self._store)
-            self._report.points += _write(self._store, self._waiting, self._influxdb)
+        """Each sink gets what waits for it in one go."""
+        parts: dict[str, list[tuple[_Work, Origin, list[Record]]]] = {}
         for work in self._waiting:
-            work.points, work.finished = [], True
+            declaration = present(work.declaration)
+            for name, same in self._by_sink(work.held, declaration).items():
+                parts.setdefault(name, []).append((work, self._origin(work, declaration), same))
+        for name, outputs in parts.items():
+            _write(self._sinks[name], outputs)
+        for work in self._waiting:
+            work.held, work.finished = [], True
+            self._report.records += work.records if work.failure is None else 0
         self._waiting.clear()
-        self._waiting_points = self._waiting_size = 0
+        self._waiting_records = self._waiting_size = 0
 
     def _pass_over_deleted(self, works: list[_Work]) -> None:
         """Takes out what is missing in Swift because it was deleted meanwhile, as its document says by now."""
@@ -386,42 +505,30 @@ class _StoreBatch:
         works[:] = [work for work in works if not (work.missing and work.document["swift_object_id"] in deleted)]
 
 
-def _points(work: _Work, declaration: Declaration, stream: BinaryIO, watch: _Stopwatch) -> Iterator[Point]:
-    """The points that a declaration's parser and transforms make of a stream, counted on `work`."""
-    options = Options(
-        declaration.parser.options,
-        filename=work.document.get("original_object_name"),
-        content_type=work.document.get("content_type"),
-    )
-    work.errors = options.report
-    points: Iterable[Point] = declaration.parser.load()(stream, options)
-    for transform in declaration.transforms:
-        points = transform.load()(points, transform.options)
-    for point in points:
-        if not isinstance(point, Point):
-            raise ParseError(f"the pipeline {declaration.name} made {type(point).__name__}, not points")
-        work.records += 1
-        watch.check()
-        yield point
-        watch.resume()
-
-
-def _write(store: str, works: Sequence[_Work], influxdb: InfluxDB) -> int:
-    """Writes the points of several objects at once; where InfluxDB refuses, each by itself, to find the one it is."""
+def _write(sink: Sink, outputs: Sequence[tuple[_Work, Origin, list[Record]]]) -> None:
+    """Writes the records of several objects at once; where the store refuses, each by itself, to find the one it is."""
     try:
-        return influxdb.write(store, (point for work in works for point in work.points))
+        places = sink.write([(origin, records) for _work, origin, records in outputs])
     except StoreError as error:
         if error.retriable:
             raise
-    written = 0
-    for work in works:
+    else:
+        for (work, _origin, _records), place in zip(outputs, places):  # noqa: B905 (3.9)
+            work.places[sink.name] = place
+        return
+    for work, origin, records in outputs:
         try:
-            written += influxdb.write(store, work.points)
+            [work.places[sink.name]] = sink.write([(origin, records)])
         except StoreError as error:
             if error.retriable:
                 raise
             work.failure = str(error)
-    return written
+
+
+def _operation_id(work: _Work, declaration: Declaration, run: RunInfo) -> str:
+    """Names the operation of this run on this object, the same at each attempt; it stands on the object's log."""
+    parts = (run.run_id, str(work.document["swift_object_id"]), declaration.name, declaration.version)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def _was_done(document: Mapping[str, Any], declaration: Declaration, run: RunInfo) -> bool:
@@ -471,28 +578,51 @@ def _result(store: str, work: _Work, run: RunInfo) -> Result:
     details: dict[str, Any] = {
         "pipeline": declaration.name if declaration else None,
         "version": declaration.version if declaration else None,
-        "message": work.failure or f"{work.records} points to InfluxDB",
+        "message": work.failure or _told(work),
         "records": work.records if ok else 0,
         "seconds": round(work.seconds, 3),
         "etag": work.document.get("etag"),
     }
     if ok and errors.count:
         details["message"] += f"; {errors.count} rows left out"
+    if work.detected:
+        details["detected_content_type"] = work.detected
     if errors.count:
         details.update(error_count=errors.count, errors=errors.items)
-    if ok and declaration and work.records:
-        details["services"] = list(declaration.sinks)
+    if ok and declaration:
+        details["operation"] = _operation_id(work, declaration, run)
+        if work.places:
+            details.update(services=list(work.places), gold=work.places)
     entry = operation(dag_id=run.dag_id, operation_instance=run.run_id, execution_date=run.execution_date, **details)
     history = None
     if ok and declaration:
-        made = {"points": work.records, "database": store} if work.records else {}
         history = history_entry(
             document=work.document,
             process_type=work.document["data_processing"],
             task_type=declaration.name,
-            new_data={"influxdb": made, "operation": entry},
+            new_data={**work.places, "operation": entry},
         )
     return work.document["swift_object_id"], ok, entry, history
+
+
+def _told(work: _Work) -> str:
+    """`12 points to influxdb, 1 file to documents`; of what there is none, nothing."""
+    parts = []
+    for (sink, kind), count in sorted(work.counts.items(), key=lambda item: (item[0][0], _NOUNS[item[0][1]])):
+        parts.append(f"{count:,} {_NOUNS[kind]}{'' if count == 1 else 's'} to {sink}")
+    return ", ".join(parts) or "nothing in it"
+
+
+_NOUNS: dict[type, str] = {
+    Point: "point",
+    Row: "row",
+    Table: "table",
+    Document: "document",
+    File: "file",
+    Node: "node",
+    Relation: "relation",
+    Member: "member",
+}
 
 
 def _failed(report: BatchReport, event: Event, message: str) -> None:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -52,6 +52,30 @@ class Document(BaseModel):
     failed_operations: list[Operation]
     processed_data_area_service: Any = None
     other_data: Any = None
+
+
+class Inserted(BaseModel):
+    """A file that is in the lake."""
+
+    status: Literal[201]
+    object: Document
+
+
+class Refused(BaseModel):
+    """A file that is not in the lake, and why."""
+
+    status: int = Field(ge=400, description="What the insertion of this file alone would have been answered with.")
+    name: str | None = Field(description="The file's name, as the form has it.")
+    error: ErrorBody
+
+
+class Insertions(BaseModel):
+    """What became of the files of a bulk insertion, in their order."""
+
+    items: list[Inserted | Refused]
+    error: ErrorBody | None = Field(
+        description="Why the form was not read to its end: nothing of what comes after the last item is in the lake."
+    )
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:

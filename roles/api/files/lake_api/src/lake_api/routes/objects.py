@@ -16,12 +16,12 @@ from neocampus_lake.documents import check_object_id, to_json
 from pydantic import BaseModel, Field
 
 from .. import forms, paging
-from ..errors import ApiError, forbidden, not_found, unauthorized
+from ..errors import ApiError, answer_of, forbidden, not_found, unauthorized
 from ..lake import Lake, Reader, TheLake, Writer
 from ..observe import note
 from ..stores import blocking
 from ..swift import SwiftAway, Target
-from . import Document, answers, errors
+from . import Document, Insertions, answers, errors
 
 router = APIRouter(prefix="/containers", tags=["objects"])
 
@@ -43,26 +43,34 @@ _DATA: dict[int | str, dict[str, Any]] = {
     206: {"description": "The range that was asked for."},
     304: {"description": "Not changed."},
 }
-_FORM = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["file"],
-                "properties": {
-                    "metadata": {
-                        "type": "object",
-                        "description": "Fields of the document that a user may set, as JSON. Put it before `file`: a "
-                        "large file then streams; else it waits on the API's disk, up to a limit, until the form ends.",
-                    },
-                    "file": {"type": "string", "format": "binary"},
-                },
-            },
-            "encoding": {"metadata": {"contentType": "application/json"}},
-        }
+_FILE = {"type": "string", "format": "binary"}
+
+
+def _form(metadata: dict[str, Any], file: dict[str, Any]) -> dict[str, Any]:
+    """A multipart form, for OpenAPI."""
+    schema = {"type": "object", "required": ["file"], "properties": {"metadata": metadata, "file": file}}
+    encoding = {"metadata": {"contentType": "application/json"}}
+    return {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema, "encoding": encoding}}}
+    }
+
+
+_ONE = _form(
+    {
+        "type": "object",
+        "description": "Fields of the document that a user may set, as JSON. Put it before `file`: a "
+        "large file then streams; else it waits on the API's disk, up to a limit, until the form ends.",
     },
-}
+    _FILE,
+)
+_MANY = _form(
+    {
+        "oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}],
+        "description": "The first part, if it is there. JSON: one object with fields of the document that a user may "
+        "set, for all files; or a list with such an object, which may be empty, for each file in their order.",
+    },
+    {"type": "array", "items": _FILE, "description": "A part `file` for each file."},
+)
 
 
 class ContainerList(BaseModel):
@@ -98,16 +106,47 @@ async def list_containers(identity: Reader, lake: TheLake, given: Annotated[pagi
     "/{container}/objects",
     status_code=201,
     responses=answers(201, Document, 400, 401, 403, 409, 413, 415, 503),
-    openapi_extra={"requestBody": _FORM},
+    openapi_extra=_ONE,
     summary="Insert an object",
 )
 async def insert(request: Request, container: Container, identity: Writer, lake: TheLake) -> Response:
     """Insert a file with its metadata. A container that is not there is made, with processing on."""
     form = forms.FormReader(request.stream(), forms.boundary(request.headers.get("content-type")))
-    document = await lake.inserter.insert(identity, container, form)
-    note(request.scope, container=container, object_id=document["swift_object_id"])
-    place = f"/api/v1/containers/{quote(container, safe='')}/objects/{document['swift_object_id']}"
-    return JSONResponse(to_json(document), 201, {"Location": place})
+    upload = await lake.inserter.insert(identity, container, form)
+    note(request.scope, container=container, object_id=upload.object_id)
+    place = f"/api/v1/containers/{quote(container, safe='')}/objects/{upload.object_id}"
+    return JSONResponse(to_json(upload.document), 201, {"Location": place})
+
+
+@router.post(
+    "/{container}/objects/bulk",
+    status_code=201,
+    responses=answers(201, Insertions, 400, 401, 403, 413, 415, 503)
+    | {207: {"model": Insertions, "description": "Not all files are in the lake: each item says so."}},
+    openapi_extra=_MANY,
+    summary="Insert many objects",
+)
+async def insert_many(request: Request, container: Container, identity: Writer, lake: TheLake) -> Response:
+    """Insert files, each with its metadata, as they come: much cheaper than a request for each of them.
+
+    The answer has an item for each file, in their order; 201 only if all of them are in the lake. What is stored stays
+    stored, also when the connection breaks before the answer. A container that is not there is made, with processing
+    on.
+    """
+    form = forms.FormReader(request.stream(), forms.boundary(request.headers.get("content-type")))
+    bulk = await lake.inserter.insert_many(identity, container, form)
+    note(request.scope, container=container, objects=bulk.stored, failed=len(bulk.uploads) - bulk.stored)
+    failures = {upload: answer_of(upload.error) for upload in bulk.uploads if upload.error}
+    if any(failure.status == 401 for failure in failures.values()):
+        lake.tokens.forget(identity.token)
+    items = [
+        {"status": failures[upload].status, "name": upload.name, **failures[upload].form()}
+        if upload in failures
+        else {"status": 201, "object": to_json(upload.document)}
+        for upload in bulk.uploads
+    ]
+    over = answer_of(bulk.error).form() if bulk.error else {"error": None}
+    return JSONResponse({"items": items, **over}, 201 if bulk.complete else 207)
 
 
 @router.get(

@@ -23,6 +23,11 @@ class Names(BaseModel):
     next: str | None
 
 
+class Origin(BaseModel):
+    object: str = Field(description="Id of the object.")
+    operation: str = Field(description="That of one of its `successful_operations`: pipeline, version and run.")
+
+
 class Point(BaseModel):
     """A point: `value` (or the fields of its template), and its tags."""
 
@@ -30,6 +35,9 @@ class Point(BaseModel):
 
     time: str = Field(description="ISO 8601, UTC.")
     value: Any = None
+    lake_origin: Origin | None = Field(
+        default=None, description="Only where it is asked for; null where it is not known."
+    )
 
 
 class Points(BaseModel):
@@ -47,6 +55,9 @@ class PointQuery(paging.Between):
         default=None, min_length=1, max_length=1024, description="One of `…/topics`; all when left out."
     )
     limit: int = Field(default=1000, ge=1, le=10_000, description="Points on a page.")
+    origin: bool = Field(
+        default=False, description="With the object, and the operation on its document, that each point comes from."
+    )
 
 
 def _names(names: list[str], given: paging.Paged, query: tuple[Any, ...]) -> dict[str, Any]:
@@ -94,5 +105,6 @@ async def points(
         end=given.end,
         limit=given.limit + 1,
         after=after,
+        origins=given.origin,
     )
     return JSONResponse(paging.page(found, given.limit, query, lambda shown: influxdb.cursor(shown, after)))

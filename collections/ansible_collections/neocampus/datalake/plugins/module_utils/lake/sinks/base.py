@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, ClassVar
 
@@ -28,6 +28,8 @@ class Origin:
     """Original name of the object."""
     content_type: str = ""
     etag: str = ""
+    document: Mapping[str, Any] = field(default_factory=dict)
+    """The whole metadata document, as it was when the operation began."""
 
 
 class Writer(ABC):
@@ -69,6 +71,8 @@ class Sink(ABC):
     """What declarations call it."""
     accepts: ClassVar[tuple[type, ...]]
     """The kinds of records that it keeps."""
+    one_by_one: ClassVar[bool] = False
+    """Whether a record is only good until the next one is made: a file in an archive that is read as it comes."""
 
     @abstractmethod
     def writer(self, origin: Origin) -> Writer:

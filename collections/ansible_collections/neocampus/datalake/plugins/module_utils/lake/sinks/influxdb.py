@@ -8,11 +8,13 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import InvalidInput, NotFound, StoreError
-from ..points import Point, to_line
+from ..points import ORIGIN, Point, to_line
+from ..records import Record
 from ..times import format_time, parse_time
+from .base import Origin, Sink, Writer
 
 if TYPE_CHECKING:
     import requests
@@ -108,10 +110,17 @@ class InfluxDB:
         self._results("; ".join(statements), None, None)
         self._ensured.add(wanted)
 
-    def write(self, database: str, points: Iterable[Point], batch: int = 5000) -> int:
-        """Writes points, `batch` at a time, and says how many. The points may come from a generator of any length."""
+    def write(self, database: str, points: Iterable[Point], batch: int = 5000, origin: str = "") -> int:
+        """Writes points, `batch` at a time, and says how many. The points may come from a generator of any length.
+
+        `origin` is written with each of them (see points.ORIGIN).
+        """
+        return self.write_lines(database, (to_line(point, origin) for point in points), batch)
+
+    def write_lines(self, database: str, lines_: Iterable[str], batch: int = 5000) -> int:
+        """`write` for points in InfluxDB's line protocol."""
         total = 0
-        for lines in _batches((to_line(point) for point in points), batch):
+        for lines in _batches(lines_, batch):
             try:
                 self._post("/write", params={"db": database, "precision": "ns"}, data="\n".join(lines).encode())
             except NotFound as error:
@@ -179,10 +188,12 @@ class InfluxDB:
         end: datetime | str | int | None = None,
         limit: int = 1000,
         after: str | None = None,
+        origins: bool = False,
     ) -> list[dict[str, Any]]:
         """Points in the order of time: `{time (ISO 8601 UTC), value, **tags}`; `start` <= time < `end`.
 
-        Times are datetimes, ISO 8601 texts or ns. `after` is what `cursor` made of the page before.
+        Times are datetimes, ISO 8601 texts or ns. `after` is what `cursor` made of the page before. With `origins` each
+        has `lake_origin`: `{object, operation}` of the metadata document that it comes from (null: not known).
         Errors: InvalidInput for a bad time or cursor.
         """
         where, values = [], {}
@@ -205,10 +216,15 @@ class InfluxDB:
             rows = self.query(database, influxql, values)
         except NotFound:
             return []
-        return [
-            {**{key: value for key, value in row.items() if value is not None}, "time": format_time(row["time"])}
-            for row in rows
-        ]
+        points = []
+        for row in rows:
+            origin = row.pop(ORIGIN, None)
+            point = {key: value for key, value in row.items() if value is not None}
+            point["time"] = format_time(row["time"])
+            if origins:
+                point[ORIGIN] = dict(zip(("object", "operation"), origin.split("/"))) if origin else None  # noqa: B905
+            points.append(point)
+        return points
 
     @staticmethod
     def cursor(items: Sequence[Mapping[str, Any]], after: str | None = None) -> str | None:
@@ -225,6 +241,61 @@ class InfluxDB:
         if same == len(items) and time == first:
             same += skip
         return f"{time}.{same}"
+
+
+class InfluxDBSink(Sink):
+    """Points, in the database of their container. A point is what its series and time say: the newest write stands."""
+
+    name: ClassVar[str] = "influxdb"
+    accepts: ClassVar[tuple[type, ...]] = (Point,)
+
+    def __init__(self, influxdb: InfluxDB) -> None:
+        self.influxdb = influxdb
+
+    def writer(self, origin: Origin) -> Writer:
+        """Writes at once what it is given: points cannot be taken back, and need not be."""
+        return _PointWriter(self.influxdb, origin)
+
+    def write(self, outputs: Sequence[tuple[Origin, Sequence[Record]]]) -> list[dict[str, Any]]:
+        """All points in as few requests as their number allows."""
+        for store in {origin.store for origin, _records in outputs}:
+            same = [(_origin_text(origin), records) for origin, records in outputs if origin.store == store]
+            self.influxdb.ensure_database(store)
+            lines = (to_line(point, origin) for origin, records in same for point in _points(records))
+            self.influxdb.write_lines(store, lines)
+        return [_place(origin, len(records)) for origin, records in outputs]
+
+
+class _PointWriter(Writer):
+    def __init__(self, influxdb: InfluxDB, origin: Origin) -> None:
+        self._influxdb = influxdb
+        self._origin = origin
+        self._count = 0
+
+    def add(self, records: Iterable[Record]) -> None:
+        self._influxdb.ensure_database(self._origin.store)
+        self._count += self._influxdb.write(self._origin.store, _points(records), origin=_origin_text(self._origin))
+
+    def commit(self) -> dict[str, Any]:
+        return _place(self._origin, self._count)
+
+    def close(self) -> None:
+        """There is nothing to free."""
+
+
+def _points(records: Iterable[Record]) -> Iterator[Point]:
+    for record in records:
+        if not isinstance(record, Point):
+            raise TypeError(f"InfluxDB keeps points, not {type(record).__name__}")
+        yield record
+
+
+def _place(origin: Origin, count: int) -> dict[str, Any]:
+    return {"database": origin.store, "points": count}
+
+
+def _origin_text(origin: Origin) -> str:
+    return f"{origin.object_id}/{origin.operation}"
 
 
 def _error_of(answer: requests.Response) -> str:
