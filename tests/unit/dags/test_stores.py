@@ -1,8 +1,7 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-from neocampus_lake.pipelines import SINKS
-
 from lake_airflow import stores
+from neocampus_lake.pipelines import SINKS
 
 CONFIG = {
     "ca_file": "/etc/pki/lake/ca.crt",
