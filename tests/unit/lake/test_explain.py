@@ -112,13 +112,13 @@ def test_every_kind_is_shown(own):
         Relation("NEAR", node, node),
         Member("a/b.csv", 3, lambda: None),
     ]
-    sinks = ["sql", "documents", "neo4j", "objects"]
+    sinks = ["sql", "mongodb", "neo4j", "objects"]
     said = dry_run([1], router=own(lambda stream, options: iter(records), sinks))
     assert said["problem"] is None
     assert [record["sink"] for record in said["records"]] == [
         "sql",
-        "documents",
-        "documents",
+        "mongodb",
+        "mongodb",
         "neo4j",
         "neo4j",
         "objects",

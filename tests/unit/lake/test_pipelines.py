@@ -237,9 +237,12 @@ def test_steps_of_an_environment_are_not_looked_for_here():
 
 
 def test_what_sinks_are_said_to_keep_is_what_they_keep():
+    from neocampus_lake.sinks.documents import DocumentSink
     from neocampus_lake.sinks.influxdb import InfluxDBSink
+    from neocampus_lake.sinks.sql import SqlSink
 
-    assert tuple(kind.__name__ for kind in InfluxDBSink.accepts) == KEPT["influxdb"]
+    for sink in (InfluxDBSink, DocumentSink, SqlSink):
+        assert tuple(kind.__name__ for kind in sink.accepts) == KEPT[sink.name]
     assert set(KEPT) == SINKS == set(schema()["properties"]["steps"]["properties"]["sinks"]["items"]["enum"])
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from neocampus_lake import wire
 from neocampus_lake.errors import InvalidInput, LakeError
 from neocampus_lake.points import Point
-from neocampus_lake.records import Document, File, Member, Node, Relation, Row
+from neocampus_lake.records import Document, File, Member, Node, Relation, Row, Table
 
 scalars = st.one_of(
     st.none(),
@@ -35,6 +35,9 @@ values = st.recursive(
 nodes = st.builds(Node, texts, st.dictionaries(texts, scalars, max_size=2), st.dictionaries(texts, values, max_size=2))
 records = st.one_of(
     st.builds(Row, texts, st.dictionaries(texts, scalars, max_size=4), st.integers(0, 10**9)),
+    st.builds(
+        Table, texts, st.dictionaries(texts, texts, max_size=3), st.lists(texts, max_size=2).map(tuple), st.booleans()
+    ),
     st.builds(Document, st.dictionaries(texts, values, max_size=4), st.integers(0, 10**9)),
     st.builds(File, texts, texts, st.binary(max_size=100), st.dictionaries(texts, values, max_size=2)),
     nodes,
@@ -97,6 +100,9 @@ def test_lines_that_are_none(line):
         ["row", 3, {}, 0],
         ["row", "t", {"a": [1]}, 0],
         ["row", "t", {}, True],
+        ["table", "t", {"a": 1}, [], False],
+        ["table", "t", {}, "a", False],
+        ["table", "t", {}, [], 0],
         ["point", "%", 1, {"v": 1}, {"topic": 3}],
         ["point", "%", 1, {"v": [1]}, {}],
         ["point", "", 1, {"v": 1}, {}],

@@ -235,6 +235,21 @@ def test_readers_never_see_half(sink, reader, store):
     assert failed == [] and seen == {(count, 1)}
 
 
+def test_a_reader_sees_one_moment(sink, reader, store, monkeypatch):
+    """What begins after it has asked what is hidden is not seen."""
+    put(sink, store, 1, docs({"v": 0}))
+    writer = sink.writer(Origin(store, "1", "op2"))
+
+    def then_another_begins(*arguments):
+        hidden = hidden_versions(*arguments)
+        writer.add(docs(*({"v": 1} for _number in range(1500))))
+        return hidden
+
+    with writer:
+        monkeypatch.setattr(documents, "hidden_versions", then_another_begins)
+        assert read(reader, store, limit=5000) == [{"v": 0}]
+
+
 def test_several_objects_at_once(gold, sink, reader, store):
     outputs = [(Origin(store, str(number), "op"), docs({"v": number}, {"v": -number})) for number in (3, 1, 2)]
     for _time in range(2):

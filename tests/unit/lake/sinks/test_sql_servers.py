@@ -23,6 +23,7 @@ from neocampus_lake.sinks.reading import Filter
 
 pytest.importorskip("sqlalchemy")
 
+from neocampus_lake.sinks import sql  # noqa: E402
 from neocampus_lake.sinks.sql import SqlSink, SqlStore  # noqa: E402
 from neocampus_lake.sinks.sql_names import NEW  # noqa: E402
 from neocampus_lake.sinks.sql_reading import SqlReader  # noqa: E402
@@ -343,6 +344,7 @@ def test_a_whole_table_replaces_what_objects_before_it_brought(gold, reader, sto
     assert read(reader, store, "other") == [{"v": 1}]
     said = put(gold, store, 2, rows("t", {"v": 2}))  # before the whole one, processed after it
     assert (said["rows"], said["superseded"]) == (0, 1)
+    assert read(reader, store, "t") == [{"v": 3}, {"v": 4}]
     whole(3, {"v": 33})  # again: the ones after it stay
     assert read(reader, store, "t") == [{"v": 33}, {"v": 4}]
     whole(5)
@@ -457,6 +459,36 @@ def test_a_whole_table_and_what_it_replaces_at_once(gold, reader, store, server)
         thread.join()
     assert failed == []
     assert read(reader, store, "t") == [{"v": 3}, {"v": 4}]
+
+
+def test_a_whole_table_waits_for_those_who_do_not_know_of_it(gold, reader, store, server, monkeypatch):
+    """An object before it that is being written would not be seen by it, nor see it."""
+    put(gold, store, 1, rows("t", {"v": 1}))
+    writing, go_on, whole_put = threading.Event(), threading.Event(), sql._Transaction._put
+
+    def slow_put(self, *arguments):
+        if self._ids == [2]:
+            writing.set()
+            assert go_on.wait(30)
+        whole_put(self, *arguments)
+
+    monkeypatch.setattr(sql._Transaction, "_put", slow_put)
+    other = SqlStore(**server["writer"])
+    whole = [Table("t", {}, replaces=True), *rows("t", {"v": 3})]
+    threads = [
+        threading.Thread(target=put, args=(gold, store, 2, rows("t", {"v": 2}))),
+        threading.Thread(target=put, args=(other, store, 3, whole)),
+    ]
+    threads[0].start()
+    assert writing.wait(30)
+    threads[1].start()
+    threads[1].join(1)
+    assert threads[1].is_alive()
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    other.close()
+    assert read(reader, store, "t") == [{"v": 3}]
 
 
 def test_a_change_that_was_cut_short_is_made_good(gold, reader, store, monkeypatch):

@@ -16,7 +16,7 @@ from .errors import LakeError, NoPipeline
 from .parsers.report import Options
 from .pipelines import DIMENSIONS, KEPT, Declaration, Router, Score, run_here
 from .points import Point
-from .records import Document, File, Member, Node, Record, Relation, Row
+from .records import Document, File, Member, Node, Record, Relation, Row, Table
 
 if TYPE_CHECKING:
     from .pipelines import Runner
@@ -176,6 +176,9 @@ def _parts(record: Record) -> dict[str, Any]:
         }
     if isinstance(record, Row):
         return {"table": record.table, "values": dict(record.values), "line": record.line}
+    if isinstance(record, Table):
+        keyed = {"key": list(record.key), "replaces": record.replaces}
+        return {"table": record.name, "columns": dict(record.columns), **keyed}
     if isinstance(record, Document):
         return {"value": dict(record.value), "number": record.number}
     if isinstance(record, File):
