@@ -209,6 +209,19 @@ def test_rows_are_told_for_a_file_that_failed_too(lake):
     assert entry["error_count"] == 2 and entry["records"] == 0
 
 
+def test_what_is_passed_over_is_counted_and_is_no_error(lake):
+    def parse(stream, options):
+        for kind in ("GRANT", "CREATE VIEW", "GRANT"):
+            options.report.skip(kind)
+        yield Point("%", 1, {"value": 1.0}, {})
+
+    custom(lake, parse)
+    lake.process(lake.put("17", b"", "x/y", data_processing="custom"))
+    [entry] = lake.document("17")["successful_operations"]
+    assert entry["skipped"] == [{"kind": "GRANT", "count": 2}, {"kind": "CREATE VIEW", "count": 1}]
+    assert "errors" not in entry and entry["message"] == "1 point to influxdb"
+
+
 def test_containers_and_projects_are_kept_apart(lake):
     events = [
         lake.put("1", MESSAGE),

@@ -114,6 +114,8 @@ def test_other_tables_of_the_dump_are_kept_with_it():
 def test_what_is_no_meter_dump():
     with pytest.raises(ParseError, match="no table has a meter, a time and a value.*sites"):
         parse("CREATE TABLE sites (id int, nom text);INSERT INTO sites VALUES (1,'U4');")
+    with pytest.raises(ParseError, match="line 1: .* columns of releves are.*--complete-insert"):
+        parse("INSERT INTO releves VALUES ('3','2024-01-01 00:00:00',1.5);")
     with pytest.raises(ParseError, match="no SQL dump"):
         parse("a;b;c\n1;2;3\n")
     with pytest.raises(ParseError, match="empty"):

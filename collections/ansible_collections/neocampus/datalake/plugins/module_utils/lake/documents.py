@@ -250,7 +250,7 @@ def operation(*, dag_id: str, operation_instance: str, execution_date: datetime,
     """An entry of `successful_operations` or `failed_operations`.
 
     Usual details: pipeline, version, message, records (rows or points), seconds, services (gold stores written),
-    errors and error_count (rows that were left out).
+    errors and error_count (rows that were left out), skipped (what is no data and was passed over: kind and count).
     """
     return {
         "execution_date": utc(execution_date),

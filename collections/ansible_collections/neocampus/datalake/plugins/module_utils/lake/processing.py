@@ -589,6 +589,8 @@ def _result(store: str, work: _Work, run: RunInfo) -> Result:
         details["detected_content_type"] = work.detected
     if errors.count:
         details.update(error_count=errors.count, errors=errors.items)
+    if errors.skipped:
+        details["skipped"] = [{"kind": kind, "count": count} for kind, count in errors.skipped.items()]
     if ok and declaration:
         details["operation"] = _operation_id(work, declaration, run)
         if work.places:

@@ -21,8 +21,8 @@ from .inputs import Input, Readable, opened
 from .report import report_of
 
 SMALLEST = 5
-LARGEST = MAX_SIZE + 16 * 1024
-"""Bytes: MongoDB lets its own documents (of the oplog) be a little larger."""
+LARGEST = 16 * 1024 * 1024 + 16 * 1024
+"""Bytes: MongoDB lets its own documents (of the oplog) be a little larger than 16 MiB."""
 _ARCHIVE = b"\x6d\xe2\x99\x81"
 
 
@@ -117,7 +117,7 @@ def _decoder() -> Any:
 
 def _checked(document: dict[str, Any], frame: bytes, names: SafeNames) -> dict[str, Any]:
     if len(frame) > MAX_SIZE:
-        raise ParseError(f"{len(frame)} bytes, MongoDB's documents have {MAX_SIZE} at most; it is left out")
+        raise ParseError(f"{len(frame)} bytes, the lake's documents have {MAX_SIZE} at most; it is left out")
     if depth_of(document) > MAX_DEPTH:
         raise ParseError(f"nested deeper than {MAX_DEPTH} levels; it is left out")
     return _named(document, names)

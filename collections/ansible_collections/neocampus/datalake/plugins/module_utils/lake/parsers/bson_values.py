@@ -14,8 +14,8 @@ from typing import Any
 
 MAX_DEPTH = 100
 """Levels of nesting, the document itself being the first."""
-MAX_SIZE = 16 * 1024 * 1024
-"""Bytes of a document as BSON."""
+MAX_SIZE = 16 * 1024 * 1024 - 4096
+"""Bytes of a document as BSON; what is missing to 16 MiB is for what the lake adds to say where it comes from."""
 
 _UNSAFE = re.compile(r"^\$|\.|\0|%(?=2E|24|00|25)")
 _SAFE = re.compile(r"%(2E|24|00|25)")

@@ -132,7 +132,7 @@ class _Values:
 
             size = len(bson.encode(value))
             if size > MAX_SIZE:
-                return f"{size} bytes as BSON, MongoDB's documents have {MAX_SIZE} at most"
+                return f"{size} bytes as BSON, the lake's documents have {MAX_SIZE} at most"
         return None
 
 

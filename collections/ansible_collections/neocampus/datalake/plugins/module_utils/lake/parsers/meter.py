@@ -176,6 +176,12 @@ def _sql(source: Input, options: Mapping[str, Any], mode: str | None) -> Iterato
             yield announced(record.name, record.columns, record.key, True)
             continue
         if record.table not in tables:
+            if "column_1" in record.values:
+                raise ParseError(
+                    f"the dump does not say what the columns of {record.table!s:.80} are: make it with their names"
+                    " (mysqldump --complete-insert, pg_dump --column-inserts) or with CREATE TABLE",
+                    record.line,
+                )
             kinds = {name: _KINDS.get(type(value), "text") for name, value in record.values.items()}
             yield announced(record.table, kinds, (), False)
         shape, typed = tables[record.table]
