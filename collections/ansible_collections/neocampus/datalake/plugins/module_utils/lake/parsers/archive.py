@@ -317,7 +317,7 @@ def _path_problem(path: str) -> str | None:
 
 def _normal(path: str) -> str:
     parts = path.replace("\\", "/").split("/")
-    if parts and re.fullmatch("[A-Za-z]:", parts[0]):
+    if len(parts) > 1 and re.fullmatch("[A-Za-z]:", parts[0]):
         parts = parts[1:]
     return "/".join(part for part in parts if part not in ("", "."))
 

@@ -132,7 +132,7 @@ def _mode(options: Mapping[str, Any]) -> str | None:
 def _plain(text: str) -> str:
     """Without accents, in lower case, with _ for space."""
     letters = unicodedata.normalize("NFKD", text.strip().lower())
-    return re.sub(r"[\s'’-]+", "_", "".join(letter for letter in letters if not unicodedata.combining(letter)))
+    return re.sub(r"[\s'\u2019-]+", "_", "".join(letter for letter in letters if not unicodedata.combining(letter)))
 
 
 # SQL
