@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 LISTENERS = {
@@ -13,9 +15,11 @@ LISTENERS = {
     "data1": {("storage", p) for p in (8080, 6200, 6201, 6202, 873, 11211)} | {("metadata", 27017)},
     "process1": {("process", 8081), ("process", 8793), ("process", 5432), ("process", 6379)},
     "process2": {("process", 8793)},
-    "gold1": {("gold", 8086)},
+    "gold1": {("gold", 8086), ("gold", 5432), ("gold", 7687)},
     "monitor1": set(),
 }
+if os.environ.get("LAKE_ENV") == "test":  # has MariaDB besides (inventories/test)
+    LISTENERS["gold1"].add(("gold", 3306))
 LISTENERS["data2"] = LISTENERS["data3"] = LISTENERS["data1"]
 NETWORKS = {"10": "access", "20": "storage", "30": "metadata", "40": "process", "50": "gold", "60": "management"}
 
