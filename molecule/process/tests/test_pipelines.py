@@ -143,4 +143,4 @@ def test_a_changed_one_needs_another_version(deploy):
 
 
 def test_no_process_stays_behind(worker):
-    assert worker.run("pgrep -f neocampus_lake.steps").stdout.strip() == ""
+    assert worker.run("pgrep -f neocampus_lake[.]steps").stdout.strip() == ""
