@@ -15,7 +15,8 @@ of each object apart, also those that have the same key: were a later object's r
 (an upsert), then doing the later object again with fewer rows, or the earlier one again, could not give back what was
 there. Where a key is declared, a view `<table>_current` shows of rows with the same key the one that the latest object
 has: the one with the greatest id, whichever was processed first. So the outcome does not depend on the order in which
-objects are processed, and each may be done again.
+objects are processed (but for how widened values are written in a column that became text: see sql_types.join), and
+each may be done again.
 
 An object that holds a table as a whole (`Table.replaces`) makes the rows of the objects before it (with smaller ids)
 go; when one of these is processed later, or again, its rows of that table are not put there.

@@ -189,16 +189,23 @@ class MariaDB(Dialect):
         if converted is None:  # the server makes the values itself
             connection.exec_driver_sql(f"ALTER TABLE {name} MODIFY COLUMN {self._column(table, changed)}")
             return
-        # The new values are made beside the old ones, and take their place by one statement.
-        there = dict(self.describe(connection, str(table.schema), [table.name]).get(table.name, ()))
-        if NEW in there:
-            connection.exec_driver_sql(f"ALTER TABLE {name} DROP COLUMN {self.quote(NEW)}")
-        beside = ColumnInfo(NEW, old.name, new)
-        connection.exec_driver_sql(f"ALTER TABLE {name} ADD COLUMN {self._column(table, beside)} AFTER {column}")
-        connection.exec_driver_sql(f"UPDATE {name} SET {self.quote(NEW)} = {converted}")  # noqa: S608
-        connection.exec_driver_sql(
-            f"ALTER TABLE {name} DROP COLUMN {column}, CHANGE COLUMN {self.quote(NEW)} {self._column(table, changed)}"
-        )
+        # The new values are made beside the old ones, and take their place by one statement. Meanwhile nobody writes rows
+        # that would have none: whoever writes shares the table's row in lake_tables. It is held by a connection of its
+        # own, since what the other one holds ends with each change of the table.
+        tables = self.catalogue(str(table.schema)).tables
+        mine = tables.select().where(tables.c.table_name == table.name).with_for_update()
+        with connection.engine.begin() as holding:
+            holding.execute(mine).all()
+            there = dict(self.describe(connection, str(table.schema), [table.name]).get(table.name, ()))
+            if NEW in there:
+                connection.exec_driver_sql(f"ALTER TABLE {name} DROP COLUMN {self.quote(NEW)}")
+            beside = ColumnInfo(NEW, old.name, new)
+            connection.exec_driver_sql(f"ALTER TABLE {name} ADD COLUMN {self._column(table, beside)} AFTER {column}")
+            connection.exec_driver_sql(f"UPDATE {name} SET {self.quote(NEW)} = {converted}")  # noqa: S608
+            connection.exec_driver_sql(
+                f"ALTER TABLE {name} DROP COLUMN {column},"
+                f" CHANGE COLUMN {self.quote(NEW)} {self._column(table, changed)}"
+            )
 
     def create_key_index(self, connection: Connection, table: sqlalchemy.Table, info: TableInfo) -> None:
         long = {one.column for one in info.columns if one.type.kind in ("text", "empty", "json", "bytes")}

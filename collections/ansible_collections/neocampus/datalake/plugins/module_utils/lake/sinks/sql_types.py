@@ -52,6 +52,8 @@ def join(one: SqlType, other: SqlType) -> SqlType:
 
     boolean → integer → decimal → number (a double, exact to 15 digits, as SQL itself makes of a decimal and a double);
     date → timestamp; all others only meet in text.
+    A value keeps no trace of what it was: true that became 1 beside integers is `1` when a text comes, and `true` when
+    a text came first. Doing its object again gives it the text of what the file has.
     """
     if one == other or other.kind == "empty":
         return one
