@@ -189,9 +189,9 @@ class MariaDB(Dialect):
         if converted is None:  # the server makes the values itself
             connection.exec_driver_sql(f"ALTER TABLE {name} MODIFY COLUMN {self._column(table, changed)}")
             return
-        # The new values are made beside the old ones, and take their place by one statement. Meanwhile nobody writes rows
-        # that would have none: whoever writes shares the table's row in lake_tables. It is held by a connection of its
-        # own, since what the other one holds ends with each change of the table.
+        # The new values are made beside the old ones, and take their place by one statement. Meanwhile nobody writes
+        # rows that would have none: whoever writes shares the table's row in lake_tables. It is held by a connection
+        # of its own, since what the other one holds ends with each change of the table.
         tables = self.catalogue(str(table.schema)).tables
         mine = tables.select().where(tables.c.table_name == table.name).with_for_update()
         with connection.engine.begin() as holding:
