@@ -113,5 +113,5 @@ bench-keeping-up: tools ## Put at full rate and see whether gold keeps up (MINUT
 	python tests/bench/keeping_up.py --minutes $(or $(MINUTES),10)
 
 .PHONY: bench-webhook
-bench-webhook: tools ## Measure what the webhook costs a PUT, against the filter absent and a synchronous one (ROUNDS=40, 8 minutes)
-	python tests/bench/webhook.py --rounds $(or $(ROUNDS),40)
+bench-webhook: tools ## Measure what the webhook costs a PUT, against the filter absent and a synchronous one (ROUNDS=30)
+	python tests/bench/webhook.py --rounds $(or $(ROUNDS),30)

@@ -196,3 +196,73 @@ def test_a_variant_is_compared_with_the_absent_filter_of_its_own_round():
     assert lines[2] == "| filter absent | 3 | 50.0 | 1 | 30.0 ms | 1 | 10.0 ms |"
     assert lines[3].startswith("| webhook | 2 | 73.5 | 0.980 (0.980–0.980; 0.980–0.980) | 22.7 ms | 1.010 (")
     assert "given up after 2 s | 1 | 4.0 | 0.040 " in lines[4]
+
+
+class FakeAgent:
+    """A node whose proxies give 50 PUT/s, and whose servers take 10 ms of each PUT, the proxy 5 ms."""
+
+    made = []
+
+    def __init__(self, node):
+        self.node, self.asked, self.closed, self.puts, self.variant = node, [], False, 0, ""
+        self.made.append(self)
+
+    def ask(self, do, **arguments):
+        self.asked.append((do, arguments))
+        first = self.made[0]
+        if do == "airflow":
+            return [0.04] * arguments["count"]
+        if do == "put":
+            self.variant, self.puts = arguments["variant"], 50 * arguments["seconds"]
+            return {"puts": self.puts, "seconds": arguments["seconds"]}
+        if do == "cpu":
+            used = {"swift-object@server.service": 0.010 * first.puts / 3, "swift-object@auditor.service": 9.0}
+            own = {f"lake-bench-webhook@{name}.service": 7.0 for name in webhook.VARIANTS}
+            own[f"lake-bench-webhook@{self.variant}.service"] = 0.005 * self.puts
+            return {**used, "swift-proxy.service": 5.0, **(own if self is first else {})}
+        return None
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def nodes(monkeypatch, tmp_path):
+    secrets = tmp_path / "build/local/secrets.yml"
+    secrets.parent.mkdir(parents=True)
+    secrets.write_text("lake_secret_airflow_admin: word\n")
+    FakeAgent.made = []
+    monkeypatch.setattr(webhook, "ROOT", tmp_path)
+    monkeypatch.setattr(webhook, "Agent", FakeAgent)
+    monkeypatch.setattr(webhook, "log_in", lambda: ("token", "project"))
+    monkeypatch.setattr("sys.argv", ["webhook.py", "--rounds", "4", "--seconds", "2"])
+    return FakeAgent.made
+
+
+def test_a_run_counts_the_proxy_asked_and_the_servers_and_nobody_else(nodes, capsys):
+    webhook.main()
+    printed = capsys.readouterr().out
+    assert "Airflow took 40 ms for a POST" in printed
+    assert "| filter absent | 4 | 50.0 | 1 | 15.0 ms | 1 | 5.0 ms |" in printed
+    assert "| webhook | 4 | 50.0 | 1.000 (" in printed and "goal 0.98: reached" in printed
+    assert [agent.node for agent in nodes] == ["data1", "data2", "data3"] and all(agent.closed for agent in nodes)
+    asked = dict(nodes[0].asked)
+    assert len(asked["proxies"]["waits"]) == webhook.POSTS - webhook.WARM
+    assert asked["container"]["path"] == "/v1/AUTH_project/bench-webhook"
+
+
+def test_a_run_that_is_slow_ends_with_the_rounds_that_it_has(nodes, capsys, monkeypatch):
+    monkeypatch.setattr(webhook, "LONGEST", -1.0)
+    webhook.main()
+    assert "| webhook | 1 | 50.0 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("problem", [webhook.BenchError("data1: no"), KeyboardInterrupt()])
+def test_whatever_ends_a_run_the_nodes_clear_up(nodes, monkeypatch, problem):
+    def measure(*_arguments):
+        raise problem
+
+    monkeypatch.setattr(webhook, "measure", measure)
+    with pytest.raises(SystemExit):
+        webhook.main()
+    assert len(nodes) == 3 and all(agent.closed for agent in nodes)
