@@ -5,7 +5,8 @@
     python receiver.py PORT SILENT_PORT SECONDS [SECONDS …]
 
 On PORT each POST is answered after one of the given times, drawn at random; on SILENT_PORT never. Both are on
-loopback. It ends when its standard input does.
+loopback; 0 stands for any that is free. Prints `ready` and the two when it listens. It ends when its standard input
+does.
 """
 
 from __future__ import annotations
@@ -38,9 +39,11 @@ async def serve(port: int, silent_port: int, waits: list[float]) -> None:
         await reader.read()  # until the client gives it up
         writer.close()
 
-    await asyncio.start_server(answer, "127.0.0.1", port)
-    await asyncio.start_server(ignore, "127.0.0.1", silent_port)
-    print("ready", flush=True)
+    servers = [
+        await asyncio.start_server(answer, "127.0.0.1", port),
+        await asyncio.start_server(ignore, "127.0.0.1", silent_port),
+    ]
+    print("ready", *(server.sockets[0].getsockname()[1] for server in servers), flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 

@@ -261,7 +261,7 @@ class Node:
             user="nobody",
         )
         assert self._receiver.stdout is not None
-        if self._receiver.stdout.readline() != "ready\n":
+        if not self._receiver.stdout.readline().startswith("ready"):
             raise NodeError("the receiver did not start")
         run("systemctl", "start", *(f"{UNIT}@{name}.service" for name in variants))
         self._ports = dict(zip(variants, ports))  # noqa: B905 (Python 3.9)

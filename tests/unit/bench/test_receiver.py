@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -16,19 +15,13 @@ import requests
 PROGRAM = Path(__file__).resolve().parents[2] / "bench/receiver.py"
 
 
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return trial.getsockname()[1]
-
-
 @pytest.fixture
 def receiver():
     """URLs of the one that answers after 0.2 s, and of the silent one."""
-    ports = free_port(), free_port()
-    command = [sys.executable, PROGRAM, *map(str, ports), "0.2"]
+    command = [sys.executable, PROGRAM, "0", "0", "0.2"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "ready\n"
+        ready, *ports = process.stdout.readline().split()
+        assert ready == "ready"
         yield tuple(f"http://127.0.0.1:{port}/" for port in ports)
         process.stdin.close()
         assert process.wait(10) == 0
