@@ -608,7 +608,7 @@ def _result(store: str, work: _Work, run: RunInfo) -> Result:
 
 
 def _told(work: _Work) -> str:
-    """`12 points to influxdb, 1 file to documents`; of what there is none, nothing."""
+    """`12 points to influxdb, 1 file to mongodb`; of what there is none, nothing."""
     parts = []
     for (sink, kind), count in sorted(work.counts.items(), key=lambda item: (item[0][0], _NOUNS[item[0][1]])):
         parts.append(f"{count:,} {_NOUNS[kind]}{'' if count == 1 else 's'} to {sink}")
