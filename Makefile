@@ -101,8 +101,8 @@ bench: tools ## Take the figures of the running local lake (docs/figures.md)
 	python tests/bench/figures.py
 
 .PHONY: bench-drain
-bench-drain: tools ## Measure how fast stored objects get into gold once the event path is let go (OBJECTS=10000)
-	python tests/bench/drain.py --objects $(or $(OBJECTS),10000)
+bench-drain: tools ## Measure how fast stored objects get into gold once the event path is let go (OBJECTS="1000 10000 50000")
+	python tests/bench/drain.py --objects $(or $(OBJECTS),1000 10000 50000)
 
 .PHONY: bench-ingest
 bench-ingest: tools ## Compare inserting through the API with python-swiftclient (PAIRS=12)
