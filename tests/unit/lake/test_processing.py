@@ -686,6 +686,54 @@ def test_each_record_goes_to_the_sink_that_keeps_its_kind(lake, monkeypatch, str
     )
 
 
+class ReplacingRows(Rows):
+    """As the real one: what is written of an object is all that there is of it."""
+
+    def keep(self, origin, points):
+        self.points[origin.object_id] = list(points)
+
+    def writer(self, origin):
+        return ReplacingWriter(self, origin)
+
+
+class ReplacingWriter(FakeWriter):
+    def __init__(self, sink, origin):
+        super().__init__(sink, origin)
+        self.rows = []
+
+    def add(self, records):
+        self.rows += records
+
+    def commit(self):
+        self.sink.keep(self.origin, self.rows)
+        return {"rows": len(self.rows)}
+
+
+@pytest.mark.parametrize("streamed_from", [1, 10**6])
+def test_what_an_object_became_before_is_gone_where_it_becomes_nothing_now(lake, monkeypatch, streamed_from):
+    monkeypatch.setattr(processing, "STREAMED_FROM", streamed_from)
+    lake.influxdb.replaces = False  # as the real one
+    sql = ReplacingRows()
+    records = {
+        b"both": [Point("m", 1, {"value": 1.0}, {}), Row("t", {"a": 1})],
+        b"points": [Point("m", 2, {"v": 1}, {})],
+    }
+    custom(lake, lambda stream, options: iter(records.get(stream.read(), [])), sinks=["influxdb", "sql"])
+    event = lake.put("1", b"both", "x/y", data_processing="custom")
+    lake.process(event, sinks=[lake.influxdb, sql])
+    assert len(sql.points["1"]) == 1
+    for run, content in enumerate((b"points", b"nothing"), 2):
+        lake.objects["p1", "campus", "1"] = content
+        lake.process(event, sinks=[lake.influxdb, sql], run=replace(RUN, run_id=f"new_input__{run}"))
+    document = lake.document("1")
+    assert sql.points["1"] == []
+    assert document["processed_data_area_service"] == ["influxdb"]
+    first, second, third = document["successful_operations"]
+    assert set(first["gold"]) == {"influxdb", "sql"} and "cleared" not in first
+    assert set(second["gold"]) == {"influxdb"} and second["cleared"] == ["sql"]
+    assert "gold" not in third and third["message"] == "nothing in it" and third["cleared"] == ["sql"]
+
+
 def test_a_sink_that_refuses_fails_its_object_in_the_others_too(lake):
     sql = Rows()
     sql.away = StoreError("the table is another's", retriable=False)

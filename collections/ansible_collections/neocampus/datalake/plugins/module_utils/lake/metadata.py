@@ -404,7 +404,7 @@ class MetadataStore:
         """Logs operations on their objects' documents, and in the history. Logging the same twice changes nothing.
 
         An operation is known by its `operation_instance` and `pipeline`. What a successful one lists in `services` is
-        added to the document's `processed_data_area_service`.
+        added to the document's `processed_data_area_service`, what it lists in `cleared` is taken out.
         """
         from pymongo import UpdateOne
         from pymongo.errors import BulkWriteError
@@ -423,7 +423,11 @@ class MetadataStore:
             if ok and operation.get("services"):
                 update["$addToSet"] = {"processed_data_area_service": {"$each": list(operation["services"])}}
             number = int(check_object_id(object_id))
-            updates.append(UpdateOne({"_id": number, field: {"$not": {"$elemMatch": same}}}, update))
+            new = {"_id": number, field: {"$not": {"$elemMatch": same}}}
+            if ok and operation.get("cleared"):
+                cleared = {"processed_data_area_service": {"$in": list(operation["cleared"])}}
+                updates.append(UpdateOne(new, {"$pull": cleared}))  # one update can't add and take out
+            updates.append(UpdateOne(new, update))
             if entry is not None:
                 parts = (store, object_id, str(instance), str(pipeline), str(ok))
                 key = hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:32]

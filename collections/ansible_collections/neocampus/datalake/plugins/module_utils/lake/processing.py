@@ -77,9 +77,10 @@ class BatchReport:
 class _Work:
     """One object on its way through a pipeline.
 
-    `held`: its records, while they wait; `counts`: how many there are of each kind for each sink; `places`: what each
-    sink says of where they are. `detected`: the content type that its content has, where it is another than the
-    document says. `missing`: Swift has no such object.
+    `held`: its records, while they wait; `kept_by`: the sink of each kind of them; `counts`: how many there are of each
+    kind; `places`: what each sink says of where they are. `cleared`: sinks that had something of it and have nothing
+    now. `detected`: the content type that its content has, where it is another than the document says. `missing`:
+    Swift has no such object.
     """
 
     event: Event
@@ -87,8 +88,10 @@ class _Work:
     declaration: Declaration | None = None
     errors: RowErrors = field(default_factory=RowErrors)
     held: list[Record] = field(default_factory=list)
-    counts: Counter[tuple[str, type]] = field(default_factory=Counter)
+    kept_by: dict[type, str] = field(default_factory=dict)
+    counts: Counter[type] = field(default_factory=Counter)
     places: dict[str, Any] = field(default_factory=dict)
+    cleared: list[str] = field(default_factory=list)
     seconds: float = 0.0
     detected: str | None = None
     failure: str | None = None
@@ -404,7 +407,7 @@ class _StoreBatch:
         return work.declaration or self._router.route(work.document)
 
     def _records(self, work: _Work, declaration: Declaration, stream: BinaryIO, watch: _Stopwatch) -> Iterator[Record]:
-        """What a declaration's parser and transforms make of a stream, counted on `work` by sink and kind."""
+        """What a declaration's parser and transforms make of a stream, counted on `work`, with the sinks that keep it."""
         options = Options(
             declaration.parser.options,
             filename=work.document.get("original_object_name"),
@@ -414,21 +417,24 @@ class _StoreBatch:
         work.errors = options.report
         declaration.check()
         for record in self._run_steps(declaration, stream, options, watch.check):
-            work.counts[self._sink_of(record, declaration).name, type(record)] += 1
+            kind = type(record)
+            if kind not in work.kept_by:
+                work.kept_by[kind] = self._sink_of(kind, declaration)
+            work.counts[kind] += 1
             watch.check()
             yield record
             watch.resume()
 
-    def _sink_of(self, record: Record, declaration: Declaration) -> Sink:
+    def _sink_of(self, kind: type, declaration: Declaration) -> str:
         """The sink of the declaration that keeps this kind of record."""
         for name in declaration.sinks:
             sink = self._sinks.get(name)
             if sink is None:
                 raise LakeError(f"the pipeline {declaration.name} writes to {name}, which this lake does not have")
-            if isinstance(record, sink.accepts):
-                return sink
+            if issubclass(kind, sink.accepts):
+                return name
         raise ParseError(
-            f"the pipeline {declaration.name} made {type(record).__name__}, which its sinks"
+            f"the pipeline {declaration.name} made {kind.__name__}, which its sinks"
             f" ({', '.join(declaration.sinks)}) do not keep"
         )
 
@@ -439,12 +445,15 @@ class _StoreBatch:
             writers: dict[str, Writer] = {}
             size = 1 if self._one_by_one(declaration) else min(CHUNK, BUFFERED_RECORDS)
             while chunk := list(itertools.islice(records, size)):
-                for name, same in self._by_sink(chunk, declaration).items():
+                for name, same in _by_sink(chunk, work).items():
                     if name not in writers:
                         writers[name] = stack.enter_context(self._sinks[name].writer(origin))
                     writers[name].add(same)
                     same.clear()
                 chunk.clear()
+            work.cleared = self._to_clear(work)
+            for name in work.cleared:
+                writers[name] = stack.enter_context(self._sinks[name].writer(origin))
             work.places = {name: writer.commit() for name, writer in writers.items()}
         work.finished = True
         self._report.records += work.records
@@ -452,11 +461,11 @@ class _StoreBatch:
     def _one_by_one(self, declaration: Declaration) -> bool:
         return any(sink.one_by_one for name, sink in self._sinks.items() if name in declaration.sinks)
 
-    def _by_sink(self, records: Iterable[Record], declaration: Declaration) -> dict[str, list[Record]]:
-        parts: dict[str, list[Record]] = {}
-        for record in records:
-            parts.setdefault(self._sink_of(record, declaration).name, []).append(record)
-        return parts
+    def _to_clear(self, work: _Work) -> list[str]:
+        """Sinks where earlier operations put something of this object, and this one puts nothing."""
+        before = {name for done in work.document.get("successful_operations", ()) for name in done.get("services", ())}
+        before.difference_update(work.kept_by.values())
+        return sorted(name for name in before if name in self._sinks and self._sinks[name].replaces)
 
     def _origin(self, work: _Work, declaration: Declaration) -> Origin:
         return Origin(
@@ -485,9 +494,10 @@ class _StoreBatch:
         """Each sink gets what waits for it in one go."""
         parts: dict[str, list[tuple[_Work, Origin, list[Record]]]] = {}
         for work in self._waiting:
-            declaration = present(work.declaration)
-            for name, same in self._by_sink(work.held, declaration).items():
-                parts.setdefault(name, []).append((work, self._origin(work, declaration), same))
+            origin = self._origin(work, present(work.declaration))
+            work.cleared = self._to_clear(work)
+            for name, same in {**_by_sink(work.held, work), **{name: [] for name in work.cleared}}.items():
+                parts.setdefault(name, []).append((work, origin, same))
         for name, outputs in parts.items():
             _write(self._sinks[name], outputs)
         for work in self._waiting:
@@ -503,6 +513,13 @@ class _StoreBatch:
         deleted = {object_id for object_id, status in statuses.items() if status == DELETED}
         self._report.ignored += len(deleted)
         works[:] = [work for work in works if not (work.missing and work.document["swift_object_id"] in deleted)]
+
+
+def _by_sink(records: Iterable[Record], work: _Work) -> dict[str, list[Record]]:
+    parts: dict[str, list[Record]] = {}
+    for record in records:
+        parts.setdefault(work.kept_by[type(record)], []).append(record)
+    return parts
 
 
 def _write(sink: Sink, outputs: Sequence[tuple[_Work, Origin, list[Record]]]) -> None:
@@ -593,8 +610,11 @@ def _result(store: str, work: _Work, run: RunInfo) -> Result:
         details["skipped"] = [{"kind": kind, "count": count} for kind, count in errors.skipped.items()]
     if ok and declaration:
         details["operation"] = _operation_id(work, declaration, run)
-        if work.places:
-            details.update(services=list(work.places), gold=work.places)
+        places = {name: place for name, place in work.places.items() if name not in work.cleared}
+        if places:
+            details.update(services=list(places), gold=places)
+        if work.cleared:
+            details["cleared"] = work.cleared
     entry = operation(dag_id=run.dag_id, operation_instance=run.run_id, execution_date=run.execution_date, **details)
     history = None
     if ok and declaration:
@@ -602,7 +622,7 @@ def _result(store: str, work: _Work, run: RunInfo) -> Result:
             document=work.document,
             process_type=work.document["data_processing"],
             task_type=declaration.name,
-            new_data={**work.places, "operation": entry},
+            new_data={**places, "operation": entry},
         )
     return work.document["swift_object_id"], ok, entry, history
 
@@ -610,8 +630,8 @@ def _result(store: str, work: _Work, run: RunInfo) -> Result:
 def _told(work: _Work) -> str:
     """`12 points to influxdb, 1 file to mongodb`; of what there is none, nothing."""
     parts = []
-    for (sink, kind), count in sorted(work.counts.items(), key=lambda item: (item[0][0], _NOUNS[item[0][1]])):
-        parts.append(f"{count:,} {_NOUNS[kind]}{'' if count == 1 else 's'} to {sink}")
+    for sink, noun, count in sorted((work.kept_by[kind], _NOUNS[kind], count) for kind, count in work.counts.items()):
+        parts.append(f"{count:,} {noun}{'' if count == 1 else 's'} to {sink}")
     return ", ".join(parts) or "nothing in it"
 
 

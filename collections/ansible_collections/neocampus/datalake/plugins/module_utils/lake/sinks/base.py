@@ -74,6 +74,9 @@ class Sink(ABC):
     one_by_one: ClassVar[bool] = False
     """Whether a record is only good until the next one is made: a file in an archive that is read as it comes."""
 
+    replaces: ClassVar[bool] = True
+    """Whether what it was given of an object before is gone once it is given other records of it, or none."""
+
     @abstractmethod
     def writer(self, origin: Origin) -> Writer:
         """A writer for one object."""

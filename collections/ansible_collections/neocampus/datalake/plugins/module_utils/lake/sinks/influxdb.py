@@ -305,6 +305,7 @@ class InfluxDBSink(Sink):
 
     name: ClassVar[str] = "influxdb"
     accepts: ClassVar[tuple[type, ...]] = (Point,)
+    replaces: ClassVar[bool] = False
 
     def __init__(self, influxdb: InfluxDB) -> None:
         self.influxdb = influxdb

@@ -35,6 +35,7 @@ class ObjectsSink(Sink):
 
     name: ClassVar[str] = "objects"
     accepts: ClassVar[tuple[type, ...]] = (Member,)
+    replaces: ClassVar[bool] = False
     one_by_one: ClassVar[bool] = True
 
     def __init__(self, metadata: MetadataStore, put: Put) -> None:
