@@ -33,6 +33,7 @@ class Server(ThreadingHTTPServer):
         self.runs: list[dict] = []
         self.answers: list[int] = []
         self.dag: tuple[int, dict] = (200, {"has_import_errors": False})
+        self.run: tuple[int, dict] = (200, {"state": "queued"})
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -53,7 +54,12 @@ class Handler(BaseHTTPRequestHandler):
         return self.headers["Authorization"] == f"Bearer {self.server.token}"
 
     def do_GET(self):
-        self.answer(*self.server.dag) if self.authorized() else self.answer(401, {})
+        if not self.authorized():
+            self.answer(401, {})
+        elif self.path.startswith("/api/v2/dags/new_input/dagRuns/"):
+            self.answer(*self.server.run)
+        else:
+            self.answer(*self.server.dag)
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -155,3 +161,25 @@ def test_a_certificate_that_is_not_known_is_refused(tmp_path):
     assert client._session.verify == str(trust)
     with pytest.raises(StoreError):
         client.start("r1", {})
+
+
+@pytest.mark.parametrize(
+    ("answer", "ended"),
+    [
+        ((200, {"state": "queued"}), False),
+        ((200, {"state": "running"}), False),
+        ((200, {"state": "success"}), True),
+        ((200, {"state": "failed"}), True),
+        ((404, {"detail": "no such run"}), True),
+    ],
+)
+def test_whether_a_run_has_ended(server, client, answer, ended):
+    server.run = answer
+    assert client.ended("new_input__1") is ended
+
+
+@pytest.mark.parametrize("answer", [(403, {}), (200, {}), (200, [1])])
+def test_airflow_does_not_tell_of_a_run(server, client, answer):
+    server.run = answer
+    with pytest.raises(StoreError, match="about run new_input__1"):
+        client.ended("new_input__1")

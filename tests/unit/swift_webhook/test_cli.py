@@ -198,6 +198,9 @@ def test_a_replayed_event_makes_a_run_of_its_own(config, folders, make_event):
             runs.append((run, [event["swift_id"] for event in conf["events"]]))
             return True
 
+        def ended(self, run):
+            return True
+
     def deliver():
         relay = Relay(settings, Airflow())
         assert relay.collect()

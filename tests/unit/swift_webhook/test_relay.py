@@ -13,7 +13,7 @@ from swift_webhook import outbox
 from swift_webhook import relay as relay_module
 from swift_webhook.airflow import Refused
 from swift_webhook.outbox import SegmentWriter, segments
-from swift_webhook.relay import Relay, Settings, State, TokenBucket, backoff, exclusive
+from swift_webhook.relay import Relay, Settings, State, TokenBucket, UnderWay, backoff, exclusive
 
 
 class Killed(BaseException):
@@ -29,6 +29,14 @@ class FakeAirflow:
         self.answers: list[BaseException] = []
         self.poison: set[str] = set()
         self.lose: BaseException | None = None
+        self.asked: list[str] = []
+        self.slow: set[str] | None = set()  # runs that have not ended; None: all
+
+    def ended(self, run):
+        self.asked.append(run)
+        if self.answers:
+            raise self.answers.pop(0)
+        return self.slow is not None and run not in self.slow
 
     def start(self, run, conf):
         self.calls.append(run)
@@ -565,3 +573,76 @@ def test_a_pause_holds_while_airflow_is_away_and_while_the_relay_waits(make_rela
         relay.stop()
         thread.join(5)
     assert len({run for run in airflow.calls}) == 2
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_runs_under_way_hold_up_the_next_one_until_airflow_has_ended_one(airflow):
+    clock = Clock()
+    under_way = UnderWay(airflow, 2, 20.0, clock)
+    airflow.slow = None
+    for run in "ab":
+        assert under_way.wait_time() == 0
+        under_way.started(run)
+    wait = under_way.wait_time()
+    assert wait > 0 and airflow.asked == []  # neither can have ended yet
+    clock.now += wait
+    assert under_way.wait_time() == pytest.approx(UnderWay.LOOK) and airflow.asked == ["a", "b"]
+    assert under_way.wait_time() > 0 and len(airflow.asked) == 2  # not more often
+    airflow.slow = {"a"}
+    clock.now += UnderWay.LOOK
+    assert under_way.wait_time() == 0
+    assert under_way.wait_time() == 0 and airflow.asked[2:] == ["a", "b"]
+    under_way.started("c")
+    airflow.answers = [StoreError("away")]
+    clock.now += 2 * UnderWay.LOOK
+    assert under_way.wait_time() == 0  # c has ended; of a nothing is known
+    under_way.started("d")
+    airflow.slow = None
+    clock.now += 25.0
+    assert under_way.wait_time() == 0  # they take too long to hold up others
+
+
+def test_any_number_of_runs_under_way(airflow):
+    under_way = UnderWay(airflow, 0, 20.0, Clock())
+    for run in range(100):
+        assert under_way.wait_time() == 0
+        under_way.started(str(run))
+
+
+def test_while_airflow_is_busy_batches_grow_and_a_full_one_waits_too(make_relay, put, airflow):
+    relay = make_relay(runs_under_way=1, max_events=4, run_seconds=0.6)
+    airflow.slow = None
+    put(0)
+    assert relay.collect()
+    relay.compose()
+    relay.deliver()
+    put(*range(1, 7))
+    begun = time.monotonic()
+    assert relay.collect()  # a full batch is there: it goes once the run does not count any more
+    assert time.monotonic() - begun > 0.4
+    relay.compose()
+    relay.deliver()
+    assert [len(conf["events"]) for conf in airflow.runs.values()] == [1, 4]
+    relay.stop()
+    assert not relay.collect()
+
+
+def test_a_pause_ends_the_wait_for_a_run(make_relay, put, airflow, folders):
+    relay = make_relay(runs_under_way=1)
+    airflow.slow = None
+    put(0)
+    assert relay.collect()
+    relay.compose()
+    relay.deliver()
+    put(1)
+    threading.Timer(0.3, (folders / "state" / "paused").touch).start()
+    begun = time.monotonic()
+    relay.collect()
+    assert time.monotonic() - begun < 5

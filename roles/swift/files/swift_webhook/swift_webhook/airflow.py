@@ -77,6 +77,19 @@ class Airflow:
             raise Refused(message, status=response.status_code)
         raise StoreError(message, status=response.status_code)
 
+    def ended(self, run_id: str) -> bool:
+        """Whether a run has ended, well or badly, or is not there (any more). Errors: StoreError."""
+        response = self._call("GET", f"{self._dag}/dagRuns/{quote(run_id, safe='')}")
+        if response.status_code == 404:
+            return True
+        try:
+            if response.ok:
+                return response.json()["state"] in ("success", "failed")
+            reason = response.text[:500]
+        except (ValueError, KeyError, TypeError) as error:
+            reason = repr(error)
+        raise StoreError(f"Airflow answered {response.status_code} about run {run_id}: {reason}")
+
     def _workflow_works(self, refusal: str) -> bool:
         """False where the workflow is missing or can't be imported: then no batch is to blame for a refusal."""
         response = self._call("GET", self._dag)

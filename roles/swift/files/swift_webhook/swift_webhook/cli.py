@@ -32,7 +32,7 @@ from .relay import PAUSE_FILE, STATE_FILE, STATUS_FILE, Relay, Settings, State, 
 
 DEFAULT_CONFIG = "/etc/swift-webhook/relay.conf"
 _PATHS = ("outbox", "state", "dead_letter", "delivered")
-_INTEGERS = ("max_events", "burst", "max_bytes", "keep_bytes", "metrics_port")
+_INTEGERS = ("max_events", "burst", "runs_under_way", "max_bytes", "keep_bytes", "metrics_port")
 _TOGETHER = 500  # events that are put into the outbox with one sync
 
 

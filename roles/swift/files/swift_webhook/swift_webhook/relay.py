@@ -58,6 +58,9 @@ class Starter(Protocol):
     def start(self, run_id: str, conf: dict[str, Any]) -> bool:
         """See Airflow.start."""
 
+    def ended(self, run_id: str) -> bool:
+        """See Airflow.ended."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -76,6 +79,10 @@ class Settings:
     runs_per_second, burst: how many runs are started at most, over time and at once; under load the batches grow
     instead (a run costs
         Airflow far more than an event does). A full batch does not wait.
+    runs_under_way: how many of its runs the relay lets Airflow have at once; 0: any number. Where Airflow is slower than
+        the events, the batches grow instead of its queue.
+    run_seconds: a run that is under way for longer does not count any more: what one object takes long for must not
+        hold up the others.
     backoff, max_backoff: seconds before the first repetition after a failure, and between repetitions at most.
     """
 
@@ -92,6 +99,8 @@ class Settings:
     linger: float = 0.2
     runs_per_second: float = 0.5
     burst: int = 4
+    runs_under_way: int = 2
+    run_seconds: float = 20.0
     backoff: float = 0.5
     max_backoff: float = 15.0
 
@@ -153,6 +162,51 @@ class TokenBucket:
         self._tokens -= 1
 
 
+class UnderWay:
+    """The runs that Airflow has not ended yet, as far as is known; `most` at once, 0: any number.
+
+    Airflow is asked only where a batch waits for that, first after half of what the last run took, then every LOOK
+    seconds. A run that it does not tell of ends after `longest` seconds. After a restart nothing is known to be under
+    way.
+    """
+
+    LOOK = 0.25
+
+    def __init__(self, airflow: Starter, most: int, longest: float, clock: Callable[[], float]) -> None:
+        self._airflow, self._most, self._longest, self._clock = airflow, most, longest, clock
+        self._runs: dict[str, tuple[float, float]] = {}  # when it was started, when to ask next
+        self._usual = 2 * self.LOOK
+
+    def started(self, run_id: str) -> None:
+        """A run was started."""
+        if self._most:
+            now = self._clock()
+            self._runs[run_id] = now, now + max(self.LOOK, self._usual / 2)
+
+    def wait_time(self) -> float:
+        """Seconds until it is worth asking again whether another run may be started; 0 where it may."""
+        if not self._most or len(self._runs) < self._most:
+            return 0.0
+        for run_id, (since, look) in list(self._runs.items()):
+            if self._clock() >= look and self._has_ended(run_id, since):
+                del self._runs[run_id]
+        if len(self._runs) < self._most:
+            return 0.0
+        return max(0.001, min(look for _since, look in self._runs.values()) - self._clock())
+
+    def _has_ended(self, run_id: str, since: float) -> bool:
+        try:
+            ended = self._airflow.ended(run_id)
+        except StoreError as error:
+            log.debug("whether run %s has ended is not known: %s", run_id, error)
+            ended = False
+        now = self._clock()
+        if ended:
+            self._usual = (self._usual + now - since) / 2
+        self._runs[run_id] = since, now + self.LOOK
+        return ended or now - since > self._longest
+
+
 class Relay:
     """The service. `clock` is monotonic, in seconds."""
 
@@ -171,6 +225,7 @@ class Relay:
         self._systemd = systemd or Systemd()
         self._clock = clock
         self._bucket = TokenBucket(settings.runs_per_second, settings.burst, clock)
+        self._under_way = UnderWay(airflow, settings.runs_under_way, settings.run_seconds, clock)
         self._state_path = settings.state / STATE_FILE
         self.state = State.load(self._state_path)
         self._read = dict(self.state.after if self.state.batches else self.state.positions)
@@ -239,9 +294,11 @@ class Relay:
             self._wait(_IDLE_SECONDS)
             count = self.scan()
         first = last = self._clock()
-        while count < self.settings.max_events and not self.stopping:
-            now = self._clock()
-            rest = max(min(last + self.settings.quiet, first + self.settings.linger) - now, self._bucket.wait_time())
+        while not (self.stopping or self.paused):
+            rest = self._under_way.wait_time()
+            if count < self.settings.max_events:
+                full = min(last + self.settings.quiet, first + self.settings.linger) - self._clock()
+                rest = max(rest, full, self._bucket.wait_time())
             if rest <= 0:
                 break
             self._wait(min(rest, _IDLE_SECONDS))
@@ -335,6 +392,7 @@ class Relay:
                 log.info(
                     "run %s started with %d events%s", run, len(payloads), "" if new else " (it was there already)"
                 )
+                self._under_way.started(run)
                 self.state.delivered += len(payloads)
                 self.state.runs += 1
                 self.state.last_success = time.time()

@@ -407,7 +407,7 @@ class _StoreBatch:
         return work.declaration or self._router.route(work.document)
 
     def _records(self, work: _Work, declaration: Declaration, stream: BinaryIO, watch: _Stopwatch) -> Iterator[Record]:
-        """What a declaration's parser and transforms make of a stream, counted on `work`, with the sinks that keep it."""
+        """What a declaration's parser and transforms make of a stream; `work` gets the counts, and each kind's sink."""
         options = Options(
             declaration.parser.options,
             filename=work.document.get("original_object_name"),
