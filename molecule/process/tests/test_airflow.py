@@ -184,14 +184,15 @@ def test_no_secret_in_units_command_lines_or_environments(node, lake_secrets):
         assert [key for key, secret in lake_secrets.items() if secret in seen] == []
 
 
-def test_the_relay_may_start_its_workflow_and_nothing_else(ask, lake_secrets):
+def test_the_relay_may_start_its_workflow_and_look_at_it_and_nothing_else(ask, lake_secrets):
     status, answers = ask(
         "lake-relay",
         lake_secrets["lake_secret_airflow_relay"],
         _start({"a": 1}, "test-relay"),
         _start({"a": 1}, "test-relay"),
         ("GET", "/api/v2/dags", None),
-        ("GET", "/api/v2/dags/new_input/dagRuns", None),
+        ("GET", "/api/v2/dags/new_input/dagRuns/test-relay", None),
+        ("GET", "/api/v2/dags/detect_anomalies/dagRuns", None),
         ("PATCH", "/api/v2/dags/new_input", {"is_paused": True}),
         ("POST", "/api/v2/dags/check_data_to_process/dagRuns", {"logical_date": None}),
         ("DELETE", "/api/v2/dags/new_input/dagRuns/test-relay", None),
@@ -199,10 +200,12 @@ def test_the_relay_may_start_its_workflow_and_nothing_else(ask, lake_secrets):
         ("GET", "/auth/fab/v1/users", None),
     )
     assert status == 201
-    first, again, *others = [answer for answer, _content in answers]
+    (first, _), (again, _), (_, dags), (run, _), *others = answers
     assert first in (200, 409)  # 409: an earlier test of this lake started it
     assert again == 409
-    assert others == [403] * 7
+    assert [dag["dag_id"] for dag in dags["dags"]] == ["new_input"]
+    assert run == 200
+    assert [answer for answer, _content in others] == [403] * 6
 
 
 @pytest.mark.parametrize(("name", "sees", "pauses"), [("demo", 200, 403), ("lakeadmin", 200, 200), ("guest", 403, 403)])

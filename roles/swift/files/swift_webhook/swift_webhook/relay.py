@@ -79,8 +79,8 @@ class Settings:
     runs_per_second, burst: how many runs are started at most, over time and at once; under load the batches grow
     instead (a run costs
         Airflow far more than an event does). A full batch does not wait.
-    runs_under_way: how many of its runs the relay lets Airflow have at once; 0: any number. Where Airflow is slower than
-        the events, the batches grow instead of its queue.
+    runs_under_way: how many of its runs the relay lets Airflow have at once; 0: any number. Where Airflow is slower
+        than the events, the batches grow instead of its queue.
     run_seconds: a run that is under way for longer does not count any more: what one object takes long for must not
         hold up the others.
     backoff, max_backoff: seconds before the first repetition after a failure, and between repetitions at most.
@@ -177,33 +177,33 @@ class UnderWay:
         self._runs: dict[str, tuple[float, float]] = {}  # when it was started, when to ask next
         self._usual = 2 * self.LOOK
 
-    def started(self, run_id: str) -> None:
+    def started(self, run: str) -> None:
         """A run was started."""
         if self._most:
             now = self._clock()
-            self._runs[run_id] = now, now + max(self.LOOK, self._usual / 2)
+            self._runs[run] = now, now + max(self.LOOK, self._usual / 2)
 
     def wait_time(self) -> float:
         """Seconds until it is worth asking again whether another run may be started; 0 where it may."""
         if not self._most or len(self._runs) < self._most:
             return 0.0
-        for run_id, (since, look) in list(self._runs.items()):
-            if self._clock() >= look and self._has_ended(run_id, since):
-                del self._runs[run_id]
+        for run, (since, look) in list(self._runs.items()):
+            if self._clock() >= look and self._has_ended(run, since):
+                del self._runs[run]
         if len(self._runs) < self._most:
             return 0.0
         return max(0.001, min(look for _since, look in self._runs.values()) - self._clock())
 
-    def _has_ended(self, run_id: str, since: float) -> bool:
+    def _has_ended(self, run: str, since: float) -> bool:
         try:
-            ended = self._airflow.ended(run_id)
+            ended = self._airflow.ended(run)
         except StoreError as error:
-            log.debug("whether run %s has ended is not known: %s", run_id, error)
+            log.debug("whether run %s has ended is not known: %s", run, error)
             ended = False
         now = self._clock()
         if ended:
             self._usual = (self._usual + now - since) / 2
-        self._runs[run_id] = since, now + self.LOOK
+        self._runs[run] = since, now + self.LOOK
         return ended or now - since > self._longest
 
 
