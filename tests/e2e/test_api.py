@@ -205,6 +205,11 @@ def test_another_project_sees_nothing(member, guest, container, error_of):
         "timeseries/measurements",
         "timeseries/topics?measurement=%25",
         "timeseries/points?measurement=%25",
+        "tables",
+        "documents",
+        "files",
+        "graph/objects",
+        f"objects/{object_id}/gold",
     ):
         here = error_of(guest.get(f"/containers/{container}/{path}"), 404)
         nowhere = error_of(guest.get(f"/containers/{container}x/{path}"), 404)

@@ -69,6 +69,7 @@ class _FakeApi(ThreadingHTTPServer):
         self.containers = {}  # container -> documents
         self.contents = {}  # object id -> bytes
         self.series = {}  # (measurement, topic) -> points
+        self.gold = {}  # path within a container -> a list's items, an object, or bytes
         self.requests = []  # (verb, path, headers, body)
         self.fail = []  # (status, body)
         self.page = 2
@@ -137,6 +138,9 @@ class _FakeApiRequest(BaseHTTPRequestHandler):
         container, kind, *rest = [unquote(part) for part in path.split("/")[4:]]
         if kind == "timeseries":
             return self.timeseries(rest[0], query)
+        gold = self.server.gold.get("/".join([kind, *rest]))
+        if gold is not None:
+            return self.paged(gold, query) if isinstance(gold, list) else (200, gold)
         if self.command == "POST" and rest == ["bulk"]:
             return self.insert_many(container, body)
         if self.command == "POST":

@@ -18,48 +18,6 @@ CA = "/etc/pki/lake/ca.crt"
 
 
 @pytest.fixture(scope="module")
-def edge(node):
-    return node("edge1")
-
-
-@pytest.fixture(scope="module")
-def address(edge):
-    """The edge's address for the public."""
-    return json.loads(edge.file("/etc/neocampus/client.json").content_string)["api_url"].split("/")[2]
-
-
-@pytest.fixture(scope="module")
-def call(edge, address):
-    """call(path, ...) -> (status, body) of a request that goes through the edge."""
-
-    def _call(path: str, *options: str, token: str | None = None) -> tuple[int, dict]:
-        given = ["--header", f"X-Auth-Token: {token}", *options] if token else list(options)
-        url = f"https://{address}{path}"
-        line = shlex.join(["curl", "-sS", "-m", "60", "--cacert", CA, "-w", "\n%{http_code}", *given, url])
-        body, _, status = edge.check_output(line).rpartition("\n")
-        return int(status), json.loads(body) if body.startswith("{") else {}
-
-    return _call
-
-
-@pytest.fixture(scope="module")
-def log_in(call, lake_secrets):
-    def _log_in() -> tuple[int, dict]:
-        body = {"username": "demo", "password": lake_secrets["password of demo"], "project": "demo"}
-        kind = ["-H", "Content-Type: application/json"]
-        return call("/api/v1/auth/token", *kind, "-d", json.dumps(body))
-
-    return _log_in
-
-
-@pytest.fixture(scope="module")
-def token(log_in):
-    status, body = log_in()
-    assert status == 201, body
-    return body["token"]
-
-
-@pytest.fixture(scope="module")
 def inserted(call, token):
     """A container and the id of an object in it."""
     container = f"services-{uuid.uuid4().hex[:8]}"
@@ -157,7 +115,7 @@ def test_health_names_each_part(edge):
     health = until(lambda: edge.run(f"curl -sf --cacert {CA} https://edge1.access.lake.internal:8443/health").stdout)
     assert json.loads(health) == {
         "status": "ok",
-        "parts": {"keystone": "ok", "mongodb": "ok", "swift": "ok", "influxdb": "ok"},
+        "parts": dict.fromkeys(("keystone", "mongodb", "swift", "influxdb", "tables", "documents", "graph"), "ok"),
     }
 
 
@@ -352,6 +310,16 @@ def test_influxdb_away(node, call, token, inserted):
         away(call(path, token=token))
         assert call("/api/v1/containers", token=token)[0] == 200  # what needs no series goes on
     until(lambda: call(path, token=token)[0] == 200)
+
+
+@pytest.mark.parametrize(("unit", "path"), [("postgresql@15-main", "tables"), ("neo4j", "graph/objects")])
+def test_a_store_of_gold_away(node, call, token, inserted, unit, path):
+    container, object_id = inserted
+    with stopped([node("gold1")], unit):
+        away(call(f"/api/v1/containers/{container}/{path}", token=token))
+        for other in (f"objects/{object_id}/gold", "documents"):
+            assert call(f"/api/v1/containers/{container}/{other}", token=token)[0] == 200
+    until(lambda: call(f"/api/v1/containers/{container}/{path}", token=token)[0] == 200, 120)
 
 
 def test_swift_away_and_one_proxy_away(node, call, token, inserted):

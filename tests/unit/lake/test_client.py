@@ -253,6 +253,48 @@ def test_pages_are_read_as_they_are_needed(api, client):
     assert len(api.requests) == 2
 
 
+def test_tables_and_rows(api, client):
+    rows = [{"a": number} for number in range(5)]
+    api.gold = {"tables": ["a", "b", "c"], "tables/a": {"table": "a", "rows": 5}, "tables/a/rows": rows}
+    assert list(client.tables("cam pus")) == ["a", "b", "c"] and client.table("cam pus", "a")["rows"] == 5
+    where = ["a:ge:0", "b:eq:x y"]
+    found = client.rows("cam pus", "a", object_id="7", columns=["a", "b"], where=where, origin=True)
+    assert list(found) == rows
+    asked = api.requests[-1][1]
+    assert asked.startswith("/api/v1/containers/cam%20pus/tables/a/rows?object=7&columns=a%2Cb&where=a%3Age%3A0&where=")
+    assert "origin=true" in asked and "cursor=" in asked
+    list(client.rows("campus", "a"))
+    assert "where" not in api.requests[-1][1] and "origin" not in api.requests[-1][1]
+
+
+def test_documents_and_files(api, client):
+    documents = [{"a": number, "lake": {"id": f"7-{number}"}} for number in range(3)]
+    files = [{"name": "image"}, {"name": "thumbnail"}]
+    api.gold = {"documents": documents, "documents/7-1": documents[1], "files": files, "files/7/a b": b"\xff\xd8"}
+    assert list(client.documents("campus", object_id="7", where=["a:eq:1"])) == documents
+    assert "object=7&where=a%3Aeq%3A1" in api.requests[-1][1]
+    assert client.document("campus", "7-1") == documents[1]
+    assert list(client.files("campus", object_id="7")) == files
+    with client.file("campus", "7", "a b") as stream:
+        assert stream.read() == b"\xff\xd8"
+
+
+def test_graph_and_what_an_object_became(api, client):
+    api.gold = {
+        "graph/objects": [{"name": name, "images": 1} for name in ("cat", "dog", "tree")],
+        "graph/images": [{"object_id": "7"}],
+        "graph/images/7": {"object_id": "7", "objects": []},
+        "graph/images/7/similar": [{"object_id": "8", "distance": 2}],
+        "objects/7/gold": [{"store": "neo4j", "links": []}],
+    }
+    assert [item["name"] for item in client.shown_objects("campus")] == ["cat", "dog", "tree"]
+    assert list(client.images("campus", "a cat")) == [{"object_id": "7"}]
+    assert "object=a+cat" in api.requests[-1][1]
+    assert client.image("campus", "7")["objects"] == []
+    assert list(client.similar("campus", "7")) == [{"object_id": "8", "distance": 2}]
+    assert client.gold("campus", "7")[0]["store"] == "neo4j"
+
+
 def test_time_series(api, client):
     api.series = {("W", "u4/1"): [{"time": f"2021-07-2{n}T00:00:00Z", "value": n} for n in range(5)], ("A", "u4/1"): []}
     assert list(client.measurements("campus")) == ["A", "W"]

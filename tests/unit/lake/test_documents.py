@@ -219,3 +219,23 @@ def test_json_form():
         "a": ["2021-07-22T11:01:22.123Z", "AA==", None, 1, None],
     }
     assert documents.to_json(new())["_id"] == "17"
+
+
+def test_json_of_documents_that_are_not_the_lake_s_own():
+    value = {"_id": 5, "a": [{"_id": 1.5, "t": datetime(2021, 7, 22, tzinfo=UTC)}], "n": math.nan}
+    assert documents.to_json(value)["a"][0]["_id"] == "1.5"
+    assert documents.to_json(value, ids=False) == {
+        "_id": 5,
+        "a": [{"_id": 1.5, "t": "2021-07-22T00:00:00.000Z"}],
+        "n": None,
+    }
+
+
+def test_what_an_object_is_in_gold_is_what_its_newest_operations_say():
+    first = {"operation": "1", "gold": {"sql": {"rows": 3}, "influxdb": {"points": 1}}}
+    second = {"operation": "2", "gold": {"mongodb": {"documents": 1}, "influxdb": {"points": 2}}, "cleared": ["sql"]}
+    other = {"operation": "3", "message": "nothing in it"}
+    operations = {"successful_operations": [first, second, other]}
+    assert documents.gold_places(operations) == {"influxdb": second, "mongodb": second}
+    assert documents.gold_places({"successful_operations": [second, first]})["sql"] is first
+    assert documents.gold_places({}) == {}

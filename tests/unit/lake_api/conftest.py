@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: neOCampus data lake contributors
-"""The API with fakes at its edge: Keystone (requests-mock), Swift (an httpx transport), MongoDB (mongomock), and
-InfluxDB."""
+"""The API with fakes at its edge: Keystone (requests-mock), Swift (an httpx transport), MongoDB (mongomock), InfluxDB,
+and the readers of tables, documents and graphs."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -29,13 +30,14 @@ pytest.importorskip("python_multipart")
 pytest.importorskip("uvicorn")
 
 from lake_api.app import create_app  # noqa: E402
+from lake_api.gold import Gold, Part  # noqa: E402
 from lake_api.identity import Keystone, Tokens  # noqa: E402
 from lake_api.inserts import Inserter  # noqa: E402
 from lake_api.lake import Lake  # noqa: E402
 from lake_api.settings import Settings  # noqa: E402
 from lake_api.stores import Stores  # noqa: E402
 from lake_api.swift import Swift  # noqa: E402
-from neocampus_lake.errors import StoreError  # noqa: E402
+from neocampus_lake.errors import NotFound, StoreError  # noqa: E402
 from neocampus_lake.sinks.influxdb import InfluxDB  # noqa: E402
 from neocampus_lake.times import format_time, parse_time  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
@@ -209,6 +211,9 @@ class FakeInfluxDB:
     def add(self, database: str, measurement: str, topic: str, time: str, value: float) -> None:
         self.rows.append((database, measurement, topic, parse_time(time), value))
 
+    def query(self, database: str | None, statement: str) -> list[Any]:
+        return []
+
     def measurements(self, database: str) -> list[str]:
         if self.error:
             raise self.error
@@ -242,6 +247,133 @@ class FakeInfluxDB:
         return found[int(skip or 0) :][:limit]
 
 
+def page_of(items: list[Any], limit: int, after: str | None) -> tuple[list[Any], str | None]:
+    """A page of a reader, whose cursor is how many were before it."""
+    start = int(after or 0)
+    return items[start : start + limit], str(start + limit) if len(items) > start + limit else None
+
+
+class FakeTables:
+    """The library's reader of tables, over rows in memory: `stores` has the tables of each store."""
+
+    def __init__(self) -> None:
+        self.stores: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        self.error: Exception | None = None
+        self.asked: dict[str, Any] = {}
+
+    def _table(self, store: str, table: str) -> list[dict[str, Any]]:
+        if self.error:
+            raise self.error
+        if table not in self.stores.get(store, {}):
+            raise NotFound(f"{store} has no table {table!r}", store=store)
+        return self.stores[store][table]
+
+    def ping(self) -> None:
+        if self.error:
+            raise self.error
+
+    def names(self, store: str, limit: int, after: str | None) -> tuple[list[str], str | None]:
+        self.ping()
+        return page_of(sorted(self.stores.get(store, {})), limit, after)
+
+    def table(self, store: str, table: str) -> dict[str, Any]:
+        rows = self._table(store, table)
+        columns = [{"column": name, "name": name.title(), "type": "text"} for name in rows[0] if name != "lake"]
+        facts = {"name": table.title(), "key": [], "current": None, "objects": 1}
+        return {"table": table, "columns": columns, "rows": len(rows), **facts}
+
+    def rows(self, store: str, table: str, filters: Any, **named: Any) -> tuple[list[dict[str, Any]], str | None]:
+        self.asked = {"filters": filters, **named}
+        rows = [row for row in self._table(store, table) if named["object_id"] in (None, row["lake"]["object"])]
+        found, after = page_of(rows, named["limit"], named["after"])
+        keep = named["columns"]
+        return [{k: v for k, v in row.items() if keep is None or k in (*keep, "lake")} for row in found], after
+
+
+class FakeDocuments:
+    """The library's reader of documents and files, over those of each store in memory."""
+
+    def __init__(self) -> None:
+        self.stores: dict[str, list[dict[str, Any]]] = {}
+        self.contents: dict[tuple[str, str, str], bytes] = {}
+        self.error: Exception | None = None
+        self.asked: dict[str, Any] = {}
+        self.opened: list[io.BytesIO] = []
+
+    def ping(self) -> None:
+        if self.error:
+            raise self.error
+
+    def documents(self, store: str, filters: Any, **named: Any) -> tuple[list[dict[str, Any]], str | None]:
+        self.ping()
+        self.asked = {"filters": filters, **named}
+        mine = [one for one in self.stores.get(store, []) if named["object_id"] in (None, one["lake"]["object"])]
+        return page_of(mine, named["limit"], named["after"])
+
+    def document(self, store: str, object_id: str, number: int) -> dict[str, Any]:
+        for one in self.stores.get(store, []):
+            if (one["lake"]["object"], one["lake"]["number"]) == (object_id, number):
+                return one
+        raise NotFound(f"{store} has no document {number} of object {object_id}", store=store)
+
+    def _file(self, key: tuple[str, str, str]) -> dict[str, Any]:
+        content = self.contents[key]
+        facts = {"content_type": "image/jpeg", "length": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        return {"name": key[2], "details": {}, "lake": {"object": key[1], "operation": "ab12"}, **facts}
+
+    def files(self, store: str, *, object_id: str | None, limit: int, after: str | None) -> Any:
+        mine = [key for key in sorted(self.contents) if key[0] == store and object_id in (None, key[1])]
+        return page_of([self._file(key) for key in mine], limit, after)
+
+    def open_file(self, store: str, object_id: str, name: str) -> tuple[dict[str, Any], io.BytesIO]:
+        if (store, object_id, name) not in self.contents:
+            raise NotFound(f"{store} has no file {name!r}", store=store)
+        self.opened.append(io.BytesIO(self.contents[store, object_id, name]))
+        return self._file((store, object_id, name)), self.opened[-1]
+
+
+class FakeGraph:
+    """The library's reader of graphs, over the images of each store: id -> {facts, shows, similar}."""
+
+    def __init__(self) -> None:
+        self.stores: dict[str, dict[str, dict[str, Any]]] = {}
+        self.error: Exception | None = None
+
+    def ping(self) -> None:
+        if self.error:
+            raise self.error
+
+    def _image(self, store: str, object_id: str) -> dict[str, Any]:
+        self.ping()
+        if object_id not in self.stores.get(store, {}):
+            raise NotFound(f"{object_id} of {store} is no image in the graph")
+        return self.stores[store][object_id]
+
+    def image(self, store: str, object_id: str) -> dict[str, Any]:
+        known = self._image(store, object_id)
+        numbers = {"objects": len(known["shows"]), "similar": len(known["similar"])}
+        return {"object_id": object_id, **known["facts"], **numbers}
+
+    def objects_in(self, store: str, object_id: str, limit: int, after: str | None = None) -> Any:
+        return page_of(self._image(store, object_id)["shows"], limit, after)
+
+    def similar(self, store: str, object_id: str, limit: int, after: str | None) -> Any:
+        return page_of(self._image(store, object_id)["similar"], limit, after)
+
+    def objects(self, store: str, limit: int, after: str | None) -> Any:
+        self.ping()
+        shown = [one["name"] for image in self.stores.get(store, {}).values() for one in image["shows"]]
+        return page_of([{"name": name, "images": shown.count(name)} for name in sorted(set(shown))], limit, after)
+
+    def images_of(self, store: str, name: str, limit: int, after: str | None) -> Any:
+        self.ping()
+        found = [
+            {"object_id": object_id, "shows": [{"role": one["role"]} for one in image["shows"] if one["name"] == name]}
+            for object_id, image in self.stores.get(store, {}).items()
+        ]
+        return page_of([one for one in found if one["shows"]], limit, after)
+
+
 @pytest.fixture
 def keystone() -> Iterator[FakeKeystone]:
     with requests_mock.Mocker() as mock:
@@ -266,13 +398,38 @@ def influx() -> FakeInfluxDB:
 
 
 @pytest.fixture
+def tables() -> FakeTables:
+    return FakeTables()
+
+
+@pytest.fixture
+def gold_documents() -> FakeDocuments:
+    return FakeDocuments()
+
+
+@pytest.fixture
+def graph() -> FakeGraph:
+    return FakeGraph()
+
+
+@pytest.fixture
+def gold(tables: FakeTables, gold_documents: FakeDocuments, graph: FakeGraph) -> Gold:
+    """Stores of gold; a test may take one away."""
+    return Gold(
+        Part("The store of tables", "tables", tables, 5),  # type: ignore[type-var]
+        Part("The store of documents", "documents and files", gold_documents, 5),  # type: ignore[type-var]
+        Part("The graph", "graphs", graph, 5),  # type: ignore[type-var]
+    )
+
+
+@pytest.fixture
 def chosen(tmp_path: Path) -> Settings:
     bulk = {"bulk_files": 30, "bulk_puts": 3, "block_files": 5, "block_bytes": 3000}
     return settings(tmp_path, memory_bytes=1000, spool_bytes=10_000, object_bytes=20_000, **bulk)
 
 
 @pytest.fixture
-def connect(swift: FakeSwift, mongo: Any, influx: FakeInfluxDB) -> Any:
+def connect(swift: FakeSwift, mongo: Any, influx: FakeInfluxDB, gold: Gold) -> Any:
     def _connect(chosen: Settings) -> Lake:
         keystone_ = Keystone(chosen.identity, None)
         swift_ = Swift(chosen.swift, transport=httpx.MockTransport(swift))
@@ -284,6 +441,7 @@ def connect(swift: FakeSwift, mongo: Any, influx: FakeInfluxDB) -> Any:
             swift_,
             stores,
             Inserter(chosen.limits, swift_, stores),
+            gold,
         )
 
     return _connect

@@ -355,3 +355,26 @@ def test_any_documents_come_back(client, sink, reader, values):
         assert read(reader, store) == values
     finally:
         drop(client, store)
+
+
+def test_a_page_of_large_documents_ends_early(sink, reader, store, monkeypatch):
+    put(sink, store, 1, docs(*({"v": number, "w": "x" * 1000} for number in range(30))))
+    monkeypatch.setattr(documents, "PAGE_BYTES", 10_000)
+    found, after, pages = [], None, 0
+    while after or not pages:
+        page, after = reader.documents(store, limit=25, after=after)
+        found += page
+        pages += 1
+    assert [one["v"] for one in found] == list(range(30)) and pages == 4
+    monkeypatch.setattr(documents, "PAGE_BYTES", 10)
+    assert len(reader.documents(store, limit=5)[0]) == 1
+    assert reader.document(store, "1", 29)["v"] == 29
+    reader.ping()
+
+
+def test_a_moment_that_python_does_not_know_makes_no_document_unreadable(gold, sink, reader, store):
+    put(sink, store, 1, docs({"t": datetime(2021, 7, 22, tzinfo=UTC)}, {"t": 1}))
+    from bson.datetime_ms import DatetimeMS
+
+    gold.documents(store).update_one({"lake.number": 1}, {"$set": {"t": DatetimeMS(10**15)}})
+    assert read(reader, store) == [{"t": datetime(2021, 7, 22, tzinfo=UTC)}, {"t": DatetimeMS(10**15)}]

@@ -278,11 +278,23 @@ def test_pages_follow_each_other(server, driver):
     assert server.similar("campus", "7", limit=3)[1] is None
 
 
-@pytest.mark.parametrize("after", ["%", "e30", "WzFd", "WyJhIiwgImIiXQ", "////", "é"])
+@pytest.mark.parametrize(
+    "after", ["%", "e30", "WzFd", "WyJhIiwgImIiXQ", "////", "é", "WzEwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAsICJhIl0"]
+)
 def test_a_cursor_of_something_else_is_refused(server, driver, after):
     driver.answers = {"count(n) AS images": [{"images": 1}]}
     with pytest.raises(InvalidInput, match="cursor"):
         server.similar("campus", "7", after=after)
+
+
+def test_what_is_known_of_an_image_has_nothing_of_the_lake_s_own(server, driver):
+    known = {"object_id": "7", "phash": "ff", "appearance": [0.1, 0.2], "lake_store": "campus", "lake_band0": 3}
+    driver.answers = {"properties(n) AS known": [{"known": known, "objects": 2, "similar": 1}]}
+    found = server.image("campus", "7")
+    assert found == {"object_id": "7", "phash": "ff", "appearance": 2, "objects": 2, "similar": 1}
+    driver.answers = {}
+    with pytest.raises(NotFound, match="no image"):
+        server.image("campus", "8")
 
 
 def test_an_image_that_is_not_there_is_told(server, driver):

@@ -91,6 +91,17 @@ def test_what_is_written_is_found_and_leads_back(server, store, sink):
     assert source["s"]["name"] == "7.jpg" and source["s"]["lake_operation"] == "one"
 
 
+def test_what_is_known_of_an_image(server, store, sink):
+    put(sink, store, "7", image("7", 0xFF00FF00FF00FF00, ["cat", "tree"]))
+    put(sink, store, "8", image("8", 0xFF00FF00FF00FF01))
+    known = server.image(store, "7")
+    assert known == {"object_id": "7", "phash": "ff00ff00ff00ff00", "objects": 2, "similar": 1}
+    assert server.image(store, "8")["objects"] == 0
+    with pytest.raises(NotFound):
+        server.image(store, "9")
+    server.ping()
+
+
 def test_doing_it_again_changes_nothing(server, store, sink):
     count = "MATCH (n {lake_store: $s}) OPTIONAL MATCH (n)-[r]->() RETURN count(DISTINCT n) AS nodes, count(r) AS edges"
     seen = []

@@ -12,7 +12,7 @@ from neocampus_lake.sinks.reading import Filter, check_limit, from_cursor, to_cu
 from neocampus_lake.sinks.sql_reading import parse_value
 
 
-@given(st.text(), st.integers())
+@given(st.text(), st.integers(-(2**63), 2**63 - 1))
 def test_a_cursor_comes_back(text, number):
     assert from_cursor(to_cursor([text, number]), (str, int)) == [text, number]
 
@@ -24,7 +24,7 @@ def test_any_other_text_is_no_cursor(text):
 
 
 def test_a_cursor_of_something_else_is_refused():
-    for place in ([1], [1, 2, 3], ["1", 2], [True, 2]):
+    for place in ([1], [1, 2, 3], ["1", 2], [True, 2], [1, 2**63], [-(2**63) - 1, 1]):
         with pytest.raises(InvalidInput):
             from_cursor(to_cursor(place), (int, int))
 

@@ -380,6 +380,68 @@ def test_nothing_is_there_until_commit(gold, reader, store):
     assert [row["v"] for row in found] == list(range(3000)) and cursor is None
 
 
+def test_names_page_by_page(gold, reader, store):
+    assert reader.names(store) == ([], None)
+    put(gold, store, 1, [row for name in "dbeac" for row in rows(name, {"v": 1})])
+    found, after = [], None
+    for _page in range(3):
+        page, after = reader.names(store, 2, after)
+        found += page
+    assert found == ["a", "b", "c", "d", "e"] and after is None
+    for options in ({"limit": 0}, {"after": "a'"}, {"after": "\x00"}):
+        with pytest.raises(InvalidInput):
+            reader.names(store, **options)
+    reader.ping()
+
+
+def test_a_table_says_how_much_is_in_it(gold, reader, store):
+    declared = Table("Mesures d'été", {"id": "integer"}, key=("id",))
+    put(gold, store, 1, [declared, *rows("Mesures d'été", {"id": 1}, {"id": 2})])
+    put(gold, store, 2, rows("Mesures d'été", {"id": 2}))
+    put(gold, store, 3, rows("other", {"id": 2}))
+    told = reader.table(store, "mesures_d_ete")
+    assert told == {
+        "table": "mesures_d_ete",
+        "name": "Mesures d'été",
+        "key": ["id"],
+        "current": "mesures_d_ete_current",
+        "columns": [{"column": "id", "name": "id", "type": "integer"}],
+        "rows": 3,
+        "objects": 2,
+    }
+    assert reader.table(store, "mesures_d_ete_current") == {**told, "rows": None, "objects": None}
+    put(gold, store, 1, [])
+    assert (reader.table(store, "mesures_d_ete")["rows"], reader.table(store, "mesures_d_ete")["objects"]) == (1, 1)
+    for table in ("nothing", "Mesures d'été", "lake_tables", "x\x00", "é"):
+        with pytest.raises(NotFound):
+            reader.table(store, table)
+
+
+def test_rows_with_some_columns(gold, reader, store):
+    put(gold, store, 1, rows("t", {"a": 2, "b": "x", "c": True}, {"a": 1, "b": "y", "c": None}))
+    assert read(reader, store, "t", columns=["c", "a", "c"]) == [{"c": True, "a": 2}, {"c": None, "a": 1}]
+    assert read(reader, store, "t", columns=["b"], order="a") == [{"b": "y"}, {"b": "x"}]
+    first, after = reader.rows(store, "t", columns=["b"], order="a", limit=1)
+    second, _end = reader.rows(store, "t", columns=["b"], order="a", limit=1, after=after)
+    assert [row["b"] for row in first + second] == ["y", "x"]
+    assert first[0]["lake"] == {"object": "1", "operation": "op1", "row": 2, "line": 3}
+    with pytest.raises(InvalidInput, match="no column 'd'"):
+        reader.rows(store, "t", columns=["d"])
+
+
+def test_a_page_of_large_rows_ends_early(gold, reader, store, monkeypatch):
+    put(gold, store, 1, rows("t", *({"v": number, "w": "x" * 1000} for number in range(60))))
+    monkeypatch.setattr("neocampus_lake.sinks.sql_reading.PAGE_BYTES", 10_000)
+    found, after, pages = [], None, 0
+    while after or not pages:
+        page, after = reader.rows(store, "t", limit=40, after=after)
+        found += page
+        pages += 1
+    assert [row["v"] for row in found] == list(range(60)) and pages == 6
+    monkeypatch.setattr("neocampus_lake.sinks.sql_reading.PAGE_BYTES", 10)
+    assert len(reader.rows(store, "t", limit=5)[0]) == 1
+
+
 @pytest.mark.parametrize("again", range(3))
 def test_workers_that_change_the_same_table_at_once(gold, reader, store, server, again):
     """Each brings another type, a column of its own, and its object twice."""

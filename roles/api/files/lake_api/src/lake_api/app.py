@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from . import __version__, errors, settings
 from .lake import Lake
 from .observe import Observe
-from .routes import anomalies, auth, health, objects, pipelines, timeseries
+from .routes import anomalies, auth, documents, gold, graph, health, objects, pipelines, tables, timeseries
 
 PREFIX = "/api/v1"
 _DOCS_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
@@ -39,7 +39,7 @@ def create_app(
     app = FastAPI(
         title="neOCampus data lake",
         version=__version__,
-        summary="Insert, find and fetch data and metadata; read time series.",
+        summary="Insert, find and fetch data and metadata; read what became of them.",
         description="Log in at `/api/v1/auth/token` and send the token in the header `X-Auth-Token`. "
         "A list is `{items, next}`: give `next` as `cursor` until it is null.",
         license_info={"name": "GPL-3.0-or-later", "identifier": "GPL-3.0-or-later"},
@@ -52,8 +52,8 @@ def create_app(
     )
     errors.install(app)
     app.include_router(health.router)
-    for router in (auth.router, objects.router, pipelines.router, timeseries.router, anomalies.router):
-        app.include_router(router, prefix=PREFIX)
+    for routes in (auth, objects, gold, pipelines, timeseries, anomalies, tables, documents, graph):
+        app.include_router(routes.router, prefix=PREFIX)
     _add_docs(app)
     _correct_openapi(app)
     return Observe(app)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
@@ -13,11 +13,12 @@ from fastapi.security import APIKeyHeader
 from neocampus_lake.documents import check_container_name
 
 from .errors import ApiError, not_found
+from .gold import Gold
 from .identity import Identity, Keystone, Tokens, require
 from .inserts import Inserter
 from .observe import note
 from .settings import Settings
-from .stores import Stores, influx_client, mongo_client
+from .stores import Stores, influx_client, metadata_client
 from .swift import Swift
 
 
@@ -31,6 +32,7 @@ class Lake:
     swift: Swift
     stores: Stores
     inserter: Inserter
+    gold: Gold = field(default_factory=Gold)
 
     @classmethod
     def connect(cls, settings: Settings) -> Lake:
@@ -38,7 +40,7 @@ class Lake:
         ca_file = str(settings.ca_file) if settings.ca_file else None
         keystone = Keystone(settings.identity, ca_file)
         swift = Swift(settings.swift, ca_file)
-        stores = Stores(mongo_client(settings), influx_client(settings), settings.influxdb.timeout_seconds)
+        stores = Stores(metadata_client(settings), influx_client(settings), settings.influxdb.timeout_seconds)
         return cls(
             settings,
             keystone,
@@ -46,12 +48,14 @@ class Lake:
             swift,
             stores,
             Inserter(settings.limits, swift, stores),
+            Gold.connect(settings),
         )
 
     async def close(self) -> None:
         """Close the connections."""
         await self.swift.close()
         self.stores.client.close()
+        self.gold.close()
 
     async def store(self, identity: Identity, container: str) -> str:
         """The store of a container of the token's project. InvalidName, or 404 for none such or another project's."""

@@ -59,6 +59,11 @@ def page(items: list[Any], limit: int, query: tuple[Any, ...], position: Any) ->
     return {"items": shown, "next": encode(query, position(shown)) if len(items) > limit else None}
 
 
+def continued(items: list[Any], after: str | None, query: tuple[Any, ...]) -> dict[str, Any]:
+    """A list's answer from a page of a reader and its own cursor for the next one, or None."""
+    return {"items": items, "next": None if after is None else encode(query, after)}
+
+
 def nanoseconds(text: str) -> int:
     """An ISO 8601 time in a query as ns since the epoch; without a zone it is UTC. Raises ValueError."""
     # The + of a zone arrives as a space where the client did not escape it.

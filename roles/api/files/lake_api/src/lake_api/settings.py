@@ -67,7 +67,7 @@ class Swift(_Section):
 
 
 class Mongodb(_Section):
-    """The metadata zone."""
+    """A replica set: that of the metadata zone, or that of gold documents and files."""
 
     hosts: list[str] = Field(min_length=1)
     replica_set: str | None = None
@@ -77,12 +77,36 @@ class Mongodb(_Section):
     tls: bool = True
     select_seconds: float = Field(default=5, gt=0)
     """How long a request waits for a member that can serve it before it is answered with 503."""
+    timeout_seconds: float = Field(default=30, gt=0)
 
 
 class Influxdb(_Section):
     """The time series of the gold zone."""
 
     url: str
+    username: str
+    password: SecretStr
+    timeout_seconds: float = Field(default=30, gt=0)
+
+
+class Sql(_Section):
+    """The tables of the gold zone."""
+
+    engine: Literal["postgresql", "mariadb"] = "postgresql"
+    host: str
+    port: int | None = None
+    database: str = "gold"
+    """In MariaDB what the names of the databases begin with."""
+    username: str
+    password: SecretStr
+    timeout_seconds: float = Field(default=30, gt=0)
+
+
+class Neo4j(_Section):
+    """The graph of the gold zone."""
+
+    url: str
+    """bolt://host:port"""
     username: str
     password: SecretStr
     timeout_seconds: float = Field(default=30, gt=0)
@@ -130,6 +154,10 @@ class Settings(_Section):
     swift: Swift
     mongodb: Mongodb
     influxdb: Influxdb
+    sql: Sql | None = None
+    gold_mongodb: Mongodb | None = None
+    neo4j: Neo4j | None = None
+    """Stores of gold that a lake may be without."""
     limits: Limits = Limits()
     pipelines: Pipelines = Pipelines()
 

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -20,13 +21,13 @@ from neocampus_lake.metadata import MetadataStore
 from neocampus_lake.sinks.influxdb import InfluxDB
 
 from .errors import ServiceAway
-from .settings import Settings
+from .settings import Mongodb, Settings
 
 T = TypeVar("T")
 
 log = logging.getLogger("lake_api.stores")
 
-_SERIES_THREADS = 8
+_READERS = 8
 IDS_SECONDS = 1.0
 """How long ids that were reserved ahead may be given out: by that ids may be younger than those that another process
 gives at the same moment."""
@@ -38,9 +39,33 @@ async def blocking(function: Callable[..., T], *given: Any, **named: Any) -> T:
     return await anyio.to_thread.run_sync(functools.partial(function, *given, **named))
 
 
-def mongo_client(settings: Settings) -> pymongo.MongoClient[dict[str, Any]]:
+class Readers:
+    """Blocking calls that read one store: in threads, a handful at a time, within the time that a reader waits.
+
+    A thread whose time is over is left to the limits of the store's own client.
+    """
+
+    def __init__(self, service: str, seconds: float, threads: int = _READERS) -> None:
+        self.service, self.seconds = service, seconds
+        self._threads = threads
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    async def run(self, read: Callable[..., T], *given: Any, **named: Any) -> T:
+        """What `read` gives. ServiceAway (503) after the time."""
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(self._threads)
+        try:
+            with anyio.fail_after(self.seconds):
+                return await anyio.to_thread.run_sync(
+                    functools.partial(read, *given, **named), limiter=self._limiter, abandon_on_cancel=True
+                )
+        except TimeoutError:
+            log.error("%s did not answer within %s s", self.service, self.seconds)
+            raise ServiceAway(self.service) from None
+
+
+def mongo_client(mongodb: Mongodb, ca_file: Path | None, **options: Any) -> pymongo.MongoClient[dict[str, Any]]:
     """A client that connects when it is first used and finds the primary again by itself."""
-    mongodb = settings.mongodb
     return pymongo.MongoClient(
         mongodb.hosts,
         replicaSet=mongodb.replica_set,
@@ -48,15 +73,19 @@ def mongo_client(settings: Settings) -> pymongo.MongoClient[dict[str, Any]]:
         password=mongodb.password.get_secret_value() if mongodb.password else None,
         authSource=mongodb.auth_source,
         tls=mongodb.tls,
-        tlsCAFile=str(settings.ca_file) if mongodb.tls and settings.ca_file else None,
-        w="majority",
-        readConcernLevel="majority",
+        tlsCAFile=str(ca_file) if mongodb.tls and ca_file else None,
         tz_aware=True,
         serverSelectionTimeoutMS=int(mongodb.select_seconds * 1000),
         connectTimeoutMS=int(mongodb.select_seconds * 1000),
-        socketTimeoutMS=30_000,
+        socketTimeoutMS=int(mongodb.timeout_seconds * 1000),
         appname="lake-api",
+        **options,
     )
+
+
+def metadata_client(settings: Settings) -> pymongo.MongoClient[dict[str, Any]]:
+    """The client of the metadata store: what it reads and writes is what a majority of the members has."""
+    return mongo_client(settings.mongodb, settings.ca_file, w="majority", readConcernLevel="majority")
 
 
 def influx_client(settings: Settings) -> InfluxDB:
@@ -132,8 +161,7 @@ class Stores:
         self.metadata = MetadataStore(client)
         self.ids = Ids(self._reserve)
         self.anomalies = AnomalyStore(client)
-        self._series_seconds = series_seconds
-        self._series_limiter: anyio.CapacityLimiter | None = None
+        self._series = Readers("InfluxDB", series_seconds)
 
     def _reserve(self, count: int) -> list[str]:
         return self.metadata.reserve_ids(count)
@@ -144,16 +172,8 @@ class Stores:
 
     async def series(self, read: Callable[..., list[T]], *given: Any, **named: Any) -> list[T]:
         """Run a reading call of the InfluxDB client, within the time a reader waits. ServiceAway (503) after it."""
-        if self._series_limiter is None:
-            self._series_limiter = anyio.CapacityLimiter(_SERIES_THREADS)
         try:
-            with anyio.fail_after(self._series_seconds):
-                return await anyio.to_thread.run_sync(
-                    functools.partial(read, *given, **named), limiter=self._series_limiter, abandon_on_cancel=True
-                )
-        except TimeoutError:
-            log.error("InfluxDB did not answer within %s s", self._series_seconds)
-            raise ServiceAway("InfluxDB") from None
+            return await self._series.run(read, *given, **named)
         except StoreError as error:
             # The reader is let in when the first point of a container is written; before that there is nothing to read.
             if error.context.get("status") == 403:

@@ -173,6 +173,76 @@ class LakeClient:
         query = {"measurement": measurement, "topic": topic, "from": start, "to": end, "limit": page}
         return self._items(_path(container, "timeseries", "points"), query)
 
+    def gold(self, container: str, object_id: str) -> Sequence[dict[str, Any]]:
+        """What an object became: an item for each store of gold, `{store, counts, links, operation, …}`."""
+        return tuple(self._items(_path(container, "objects", object_id, "gold"), {}))
+
+    def tables(self, container: str) -> Sequence[str]:
+        """The names of a container's tables."""
+        return tuple(self._items(_path(container, "tables"), {"limit": 1000}))
+
+    def table(self, container: str, table: str) -> dict[str, Any]:
+        """A table: `{table, name, key, current, columns, rows, objects}`; a column is `{column, name, type}`."""
+        return dict(self._json("GET", _path(container, "tables", table)))
+
+    def rows(
+        self,
+        container: str,
+        table: str,
+        *,
+        object_id: str | None = None,
+        columns: Sequence[str] | None = None,
+        where: Sequence[str] = (),
+        origin: bool = False,
+        page: int = 500,
+    ) -> Iterator[dict[str, Any]]:
+        """The rows of a table, or of an object there, with all columns or some, as the API has them. `where` has
+        conditions, `column:operator:value`; with `origin` each row has `lake_origin`."""
+        query = {
+            "object": object_id,
+            "columns": None if columns is None else ",".join(columns),
+            "where": list(where) or None,
+            "origin": "true" if origin else None,
+            "limit": page,
+        }
+        return self._items(_path(container, "tables", table, "rows"), query)
+
+    def documents(
+        self, container: str, *, object_id: str | None = None, where: Sequence[str] = (), page: int = 100
+    ) -> Iterator[dict[str, Any]]:
+        """Documents of gold, or those of an object: `{…their fields, "lake": {id, object, number, operation}}`.
+        `where` has conditions, `field:operator:value`."""
+        query = {"object": object_id, "where": list(where) or None, "limit": page}
+        return self._items(_path(container, "documents"), query)
+
+    def document(self, container: str, document_id: str) -> dict[str, Any]:
+        """A document of gold, by its `lake.id`."""
+        return dict(self._json("GET", _path(container, "documents", document_id)))
+
+    def files(self, container: str, *, object_id: str | None = None, page: int = 500) -> Iterator[dict[str, Any]]:
+        """Files of gold, or those of an object: `{name, content_type, length, sha256, details, lake}`."""
+        return self._items(_path(container, "files"), {"object": object_id, "limit": page})
+
+    def file(self, container: str, object_id: str, name: str) -> http.client.HTTPResponse:
+        """A file of gold (`image`, `thumbnail`), as a stream that the caller closes."""
+        return self._open("GET", _path(container, "files", object_id, name))
+
+    def shown_objects(self, container: str) -> Iterator[dict[str, Any]]:
+        """What a container's images show, by name: `{name, images}`."""
+        return self._items(_path(container, "graph", "objects"), {"limit": 1000})
+
+    def images(self, container: str, name: str) -> Iterator[dict[str, Any]]:
+        """The images that show an object: `{object_id, filename, content_type, shows}`."""
+        return self._items(_path(container, "graph", "images"), {"object": name, "limit": 500})
+
+    def image(self, container: str, object_id: str) -> dict[str, Any]:
+        """What is known of an image, with the `objects` that it shows, `descriptors` and `tags`."""
+        return dict(self._json("GET", _path(container, "graph", "images", object_id)))
+
+    def similar(self, container: str, object_id: str) -> Iterator[dict[str, Any]]:
+        """Near-duplicates of an image, the nearest first: `{object_id, distance, score, filename, …}`."""
+        return self._items(_path(container, "graph", "images", object_id, "similar"), {"limit": 500})
+
     def wait_processed(
         self, container: str, object_id: str, timeout: float = 120.0, interval: float = 0.5
     ) -> dict[str, Any]:
@@ -195,7 +265,7 @@ class LakeClient:
     def _items(self, path: str, query: Mapping[str, Any]) -> Iterator[Any]:
         given = {key: value for key, value in query.items() if value is not None}
         while True:
-            page = self._json("GET", path + ("?" + urllib.parse.urlencode(given) if given else ""))
+            page = self._json("GET", path + ("?" + urllib.parse.urlencode(given, doseq=True) if given else ""))
             yield from page["items"]
             if not page.get("next"):
                 return

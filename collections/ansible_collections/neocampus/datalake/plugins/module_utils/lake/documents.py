@@ -260,6 +260,18 @@ def operation(*, dag_id: str, operation_instance: str, execution_date: datetime,
     }
 
 
+def gold_places(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What an object is in gold: for each store that has something of it the operation that put it there, whose
+    `gold` says where. What a later operation put in its place, or took away, is not there."""
+    found: dict[str, dict[str, Any]] = {}
+    for done in document.get("successful_operations") or ():
+        for store in done.get("cleared") or ():
+            found.pop(store, None)
+        for store in done.get("gold") or {}:
+            found[store] = done
+    return found
+
+
 def history_entry(
     *,
     document: Mapping[str, Any],
@@ -291,12 +303,15 @@ def iso(moment: datetime) -> str:
     return utc(moment).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
-def to_json(document: Any) -> Any:
-    """The document (or any part of it) as JSON can hold it: dates in ISO 8601, `_id` and other ids as text."""
+def to_json(document: Any, *, ids: bool = True) -> Any:
+    """The document (or any part of it) as JSON can hold it: dates in ISO 8601, `_id` and other ids as text. Without
+    `ids` a field `_id` is nothing special: in documents that are not the lake's own it may be anything."""
     if isinstance(document, Mapping):
-        return {str(key): str(value) if key == "_id" else to_json(value) for key, value in document.items()}
+        return {
+            str(key): str(value) if ids and key == "_id" else to_json(value, ids=ids) for key, value in document.items()
+        }
     if isinstance(document, (list, tuple)):
-        return [to_json(item) for item in document]
+        return [to_json(item, ids=ids) for item in document]
     if isinstance(document, datetime):
         return iso(document)
     if isinstance(document, date):

@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
+from ..gold import Part
 from ..lake import TheLake
 
 router = APIRouter(prefix="/health", include_in_schema=False)
@@ -29,7 +30,7 @@ async def live() -> dict[str, str]:
 
 @router.get("")
 async def health(lake: TheLake) -> JSONResponse:
-    """Whether each part that the API needs answers; 503 when one does not. Asked at most every 5 s."""
+    """Whether each part of the lake that the API needs answers; 503 when one does not. Asked at most every 5 s."""
     global _last
     if time.monotonic() - _last[0] > _KEPT_SECONDS or not _last[1]:
         checks = {
@@ -38,6 +39,12 @@ async def health(lake: TheLake) -> JSONResponse:
             "swift": lake.swift.alive(),
             "influxdb": lake.stores.influxdb_alive(),
         }
+        gold: dict[str, Part[Any]] = {
+            "tables": lake.gold.tables,
+            "documents": lake.gold.documents,
+            "graph": lake.gold.graph,
+        }
+        checks |= {name: part.alive() for name, part in gold.items() if part.present}
         found = await asyncio.gather(*map(_state, checks.values()))
         _last = (time.monotonic(), dict(zip(checks, found, strict=True)))
     well = all(state == "ok" for state in _last[1].values())

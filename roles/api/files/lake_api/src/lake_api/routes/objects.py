@@ -180,7 +180,7 @@ async def list_objects(
 )
 async def get_object(container: Container, object_id: ObjectId, identity: Reader, lake: TheLake) -> Response:
     """With every operation that was logged on it."""
-    return JSONResponse(to_json(await _document(lake, identity, container, object_id)))
+    return JSONResponse(to_json(await document_of(lake, identity, container, object_id)))
 
 
 @router.get(
@@ -193,7 +193,7 @@ async def get_data(
     request: Request, container: Container, object_id: ObjectId, identity: Reader, lake: TheLake
 ) -> Response:
     """Streams; knows ranges and conditions (Range, If-None-Match, …)."""
-    document = await _document(lake, identity, container, object_id)
+    document = await document_of(lake, identity, container, object_id)
     name = document["original_object_name"]
     asked = {header: request.headers[header] for header in _ASKED if header in request.headers}
     target = Target(identity.project_id or "", container, document["swift_object_name"])
@@ -241,7 +241,9 @@ def _refused(answer: httpx.Response, document: dict[str, Any]) -> ApiError:
     return SwiftAway()
 
 
-async def _document(lake: Lake, identity: Reader, container: str, object_id: str) -> dict[str, Any]:
+async def document_of(lake: Lake, identity: Reader, container: str, object_id: str) -> dict[str, Any]:
+    """The metadata document of an object of the token's project. InvalidName, or 404 as `Lake.store` and for none
+    such."""
     store = await lake.store(identity, container)
     check_object_id(object_id)
     document = await blocking(lake.stores.metadata.get, store, object_id)

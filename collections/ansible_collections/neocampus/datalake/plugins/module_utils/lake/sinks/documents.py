@@ -35,7 +35,7 @@ from ..documents import check_object_id
 from ..errors import InvalidInput, NotFound, StoreError
 from ..records import Document, File, Record
 from .base import Origin, Sink, Writer
-from .reading import Filter, check_limit, from_cursor, to_cursor
+from .reading import PAGE_BYTES, Filter, check_limit, from_cursor, to_cursor
 
 if TYPE_CHECKING:
     from gridfs import GridFSBucket
@@ -503,7 +503,8 @@ class DocumentReader:
     ) -> tuple[list[dict[str, Any]], str | None]:
         """A page of a store's documents, by object and place in it, and the `after` of the next page (None: the end).
 
-        A filter's field is a path with dots; its value has the type that the field has (a text is no number).
+        A filter's field is a path with dots; its value has the type that the field has (a text is no number). A page
+        has fewer than `limit` documents where these are large (see PAGE_BYTES).
         Errors: InvalidInput for a bad filter, limit or cursor.
         """
         query: list[dict[str, Any]] = [_condition(one) for one in filters]
@@ -514,20 +515,37 @@ class DocumentReader:
             query.append(
                 {"$or": [{"lake.object": {"$gt": number}}, {"lake.object": number, "lake.number": {"$gt": place}}]}
             )
-        found = self._find(store, query, check_limit(limit) + 1)
-        page = found[:limit]
-        cursor = to_cursor([page[-1]["lake"]["object"], page[-1]["lake"]["number"]]) if len(found) > limit else None
+        page, more = self._find(store, query, check_limit(limit))
+        cursor = to_cursor([page[-1]["lake"]["object"], page[-1]["lake"]["number"]]) if more else None
         return [_document(kept) for kept in page], cursor
 
-    def _find(self, store: str, query: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
+    def _find(self, store: str, query: list[dict[str, Any]], limit: int) -> tuple[list[dict[str, Any]], bool]:
+        """At most `limit` documents, fewer where they are large, and whether there are more."""
+        import bson
+        from bson.codec_options import DatetimeConversion
+        from bson.raw_bson import RawBSONDocument
+
+        collection = self._store.documents(store)
+        # A moment that Python does not know makes no document unreadable.
+        options = collection.codec_options.with_options(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+        raw = collection.with_options(codec_options=options.with_options(document_class=RawBSONDocument))
+        page: list[dict[str, Any]] = []
+        size = 0
         with self._moment(store) as (session, hidden):
             seen = {"$and": [{"lake.version": {"$nin": hidden}}, *query]}
-            cursor = self._store.documents(store).find(seen, session=session)
-            return list(cursor.sort([("lake.object", 1), ("lake.number", 1)]).limit(limit))
+            order = [("lake.object", 1), ("lake.number", 1)]
+            with raw.find(seen, session=session).sort(order).limit(limit + 1) as found:
+                for one in found:
+                    if len(page) == limit or (page and size >= PAGE_BYTES):
+                        return page, True
+                    page.append(bson.decode(one.raw, options))
+                    size += len(one.raw)
+        return page, False
 
     def document(self, store: str, object_id: str, number: int) -> dict[str, Any]:
         """One document, by its object and place in it (from 0). Errors: NotFound."""
-        found = self._find(store, [{"lake.object": int(check_object_id(object_id)), "lake.number": number}], 1)
+        mine = {"lake.object": int(check_object_id(object_id)), "lake.number": number}
+        found, _more = self._find(store, [mine], 1)
         if not found:
             raise NotFound(f"{store} has no document {number} of object {object_id}", store=store)
         return _document(found[0])
@@ -568,6 +586,11 @@ class DocumentReader:
         with _mongodb(f"open the file {name!r} of {store!r}"):
             stream: Any = self._store.bucket(store).open_download_stream(kept["_id"])
         return _file(kept), stream
+
+    def ping(self) -> None:
+        """Whether MongoDB answers: an error if it does not."""
+        with _mongodb("answer"):
+            self._store._client.admin.command("ping")
 
     def contents(self, store: str, object_id: str) -> dict[str, Any]:
         """What an object has become: `{documents, files, operation, written}`; empty where it has nothing here."""

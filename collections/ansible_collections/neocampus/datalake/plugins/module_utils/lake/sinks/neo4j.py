@@ -73,7 +73,8 @@ class Neo4j:
     """One Neo4j server, over Bolt with TLS; connects when it is first used.
 
     `url` is bolt://host:port; `ca_file` is the authority that signed the server's certificate (without one, those that
-    the host trusts). `timeout` is in seconds, for a connection and for a transaction.
+    the host trusts). `timeout` is in seconds, for a connection and for a transaction; `patience` is how long a server
+    that is away is tried again (default: as long).
     Errors of every method: StoreError, retriable unless Neo4j refused the data itself; AccessDenied for wrong
     credentials.
     """
@@ -86,12 +87,14 @@ class Neo4j:
         *,
         ca_file: str | None = None,
         timeout: float = 30.0,
+        patience: float | None = None,
         database: str = "neo4j",
     ) -> None:
         self.url = url
         self._credentials = (username, password)
         self._ca_file = ca_file
         self._timeout = timeout
+        self._patience = timeout if patience is None else patience
         self._database = database
         self._opened: neo4j.Driver | None = None
         self._ensured: set[str] = set()
@@ -109,7 +112,7 @@ class Neo4j:
                 trusted_certificates=trusted,
                 connection_timeout=self._timeout,
                 connection_acquisition_timeout=self._timeout,
-                max_transaction_retry_time=self._timeout,
+                max_transaction_retry_time=self._patience,
                 keep_alive=True,
                 notifications_min_severity="OFF",  # that a label is not there yet is no news
                 telemetry_disabled=True,
@@ -201,6 +204,30 @@ class Neo4j:
         except exceptions.DriverError as error:
             raise StoreError(f"Neo4j at {self.url} did not answer: {error}", retriable=True) from error
 
+    def ping(self) -> None:
+        """Whether Neo4j lets the user in: an error if it does not."""
+        self.read("RETURN 1 AS one")
+
+    def image(self, store: str, object_id: str) -> dict[str, Any]:
+        """What is known of an image: its properties (`width`, `format`, `taken`, `phash`, … as far as it has them; in
+        place of the vector `appearance` the length of it), and how many `objects` it shows and `similar` ones it has.
+
+        Errors: NotFound when it is no image of this store.
+        """
+        found = self.read(
+            "MATCH (n:Image {lake_store: $store, object_id: $object_id})"
+            " RETURN properties(n) AS known, count { (n)-[:SHOWS]->() } AS objects,"
+            " count { (n)-[:SIMILAR]-() } AS similar",
+            store=store,
+            object_id=object_id,
+        )
+        if not found:
+            raise _no_image(store, object_id)
+        known = {key: value for key, value in found[0]["known"].items() if not key.startswith(_RESERVED)}
+        if "appearance" in known:
+            known["appearance"] = len(known["appearance"])
+        return {**known, "objects": found[0]["objects"], "similar": found[0]["similar"]}
+
     def similar(self, store: str, object_id: str, limit: int = 50, after: str | None = None) -> Page:
         """Near-duplicates of an image, the nearest first: `object_id`, `distance` (bits), `score` (0–1), `filename`,
         `content_type`, `width`, `height`. Errors: NotFound when it is no image of this store; InvalidInput: `after`."""
@@ -274,7 +301,11 @@ class Neo4j:
             object_id=object_id,
         )
         if not found[0]["images"]:
-            raise NotFound(f"{object_id!r:.60} of {store!r:.60} is no image in the graph", object_id=object_id)
+            raise _no_image(store, object_id)
+
+
+def _no_image(store: str, object_id: str) -> NotFound:
+    return NotFound(f"{object_id!r:.60} of {store!r:.60} is no image in the graph", object_id=object_id)
 
 
 def _is_race(error: neo4j.exceptions.Neo4jError) -> bool:
@@ -295,6 +326,8 @@ def _parse_cursor(after: str | None, kinds: Sequence[type], default: Sequence[An
     try:
         values = json.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))
         if [type(value) for value in values] != list(kinds):
+            raise ValueError
+        if any(isinstance(value, int) and not -(2**63) <= value < 2**63 for value in values):
             raise ValueError
     except (ValueError, TypeError):  # also what is no Base64, no UTF-8, no JSON
         raise InvalidInput(f"{after!r:.60} is not the cursor of this list") from None

@@ -15,6 +15,9 @@ from ..errors import InvalidInput
 OPERATORS = ("eq", "ne", "lt", "le", "gt", "ge", "contains", "null")
 MAX_LIMIT = 10_000
 """How many items a page has at most."""
+PAGE_BYTES = 8 * 1024 * 1024
+"""About how many bytes the values of a page have at most, if it has more than one item: a page of large ones ends
+early."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ def from_cursor(cursor: str, kinds: tuple[type | tuple[type, ...], ...]) -> list
             raise ValueError
         for value, kind in zip(place, kinds):  # noqa: B905 (3.9)
             if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
+                raise ValueError
+            if isinstance(value, int) and not -(2**63) <= value < 2**63:  # no store has such a number
                 raise ValueError
     except (binascii.Error, UnicodeError, ValueError, RecursionError):
         raise InvalidInput(f"{cursor!r:.60} is not the cursor of a page") from None

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time, timezone
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..documents import check_object_id
 from ..errors import InvalidInput, NotFound
-from .reading import Filter, check_limit, from_cursor, to_cursor
+from .reading import PAGE_BYTES, Filter, check_limit, from_cursor, to_cursor
 from .sql import SqlStore
 from .sql_dialect import ColumnInfo, TableInfo
-from .sql_names import LINE, OBJECT, OPERATION, ROW
+from .sql_names import LINE, OBJECT, OPERATION, OWN, ROW
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _ORDERED = ("boolean", "integer", "number", "decimal", "date", "time", "timestamp", "text")
+_TABLE = re.compile("[a-z0-9_]{1,64}")
+_FETCHED = 25  # rows that are in the driver's memory besides those of the page; one may have some megabytes
 
 
 class SqlReader:
@@ -55,6 +58,51 @@ class SqlReader:
                     raise InvalidInput(f"the SQL store refused a value: {error.orig}") from error
                 raise
 
+    def ping(self) -> None:
+        """Whether the server lets the reader in: an error if it does not."""
+        import sqlalchemy as sa
+
+        with self._store.errors("answer", ""), self._store._engine.connect() as connection:
+            connection.execute(sa.select(1))
+
+    def names(self, store: str, limit: int = 1000, after: str | None = None) -> tuple[list[str], str | None]:
+        """A page of the names of a store's tables, in order, and the `after` of the next page (None: the end).
+
+        A page may have fewer than `limit` names. Errors: InvalidInput for a bad limit or cursor.
+        """
+        import sqlalchemy as sa
+
+        check_limit(limit)
+        if after is not None and not _TABLE.fullmatch(after):
+            raise InvalidInput(f"{after!r:.60} is not the cursor of a page")
+        try:
+            with self._reading(store) as (connection, schema):
+                column = self._dialect.catalogue(schema).tables.c.table_name
+                query = sa.select(column).order_by(column).limit(limit + 1)
+                found = list(connection.execute(query if after is None else query.where(column > after)).scalars())
+                page = found[:limit]
+                there = self._dialect.describe(connection, schema, page)
+        except NotFound:
+            return [], None
+        return [name for name in page if name in there], page[-1] if len(found) > limit else None
+
+    def table(self, store: str, table: str) -> dict[str, Any]:
+        """A table as `tables` has it, with `rows` and `objects`: how many it has, and of how many objects they are.
+
+        `table` may be the view of a table's current rows: its rows are not counted (None).
+        """
+        import sqlalchemy as sa
+
+        with self._reading(store) as (connection, schema):
+            info = self._table(connection, schema, store, table)
+            told = {**_told(info), "rows": None, "objects": None}
+            if table == info.table:
+                contents = self._dialect.catalogue(schema).contents
+                query = sa.select(sa.func.coalesce(sa.func.sum(contents.c.row_count), 0), sa.func.count())
+                rows, objects = connection.execute(query.where(contents.c.table_name == table)).one()
+                told.update(rows=int(rows), objects=objects)
+            return told
+
     def tables(self, store: str) -> list[dict[str, Any]]:
         """The tables of a store: `{table, name, key, current, columns}`; none where it has no tables.
 
@@ -74,9 +122,15 @@ class SqlReader:
             return columns
 
     def _table(self, connection: Connection, schema: str, store: str, table: str) -> TableInfo:
-        for info in self._store.read_tables(connection, schema):
-            if info.exists and table in (info.table, info.view):
-                return info
+        import sqlalchemy as sa
+
+        if _TABLE.fullmatch(table):
+            tables = self._dialect.catalogue(schema).tables
+            mine = sa.or_(tables.c.table_name == table, tables.c.view_name == table)
+            names = list(connection.execute(sa.select(tables.c.name).where(mine)).scalars())
+            for info in self._store.read_tables(connection, schema, names) if names else ():
+                if info.exists and (table == info.table or (table == info.view and info.view_columns)):
+                    return info
         raise NotFound(f"{store} has no table {table!r:.80}", store=store, table=table)
 
     def rows(
@@ -86,6 +140,7 @@ class SqlReader:
         filters: Sequence[Filter] = (),
         *,
         object_id: str | None = None,
+        columns: Sequence[str] | None = None,
         order: str | None = None,
         descending: bool = False,
         limit: int = 1000,
@@ -93,31 +148,34 @@ class SqlReader:
     ) -> tuple[list[dict[str, Any]], str | None]:
         """A page of a table's rows, and the `after` of the next page; None where there is none.
 
-        `table` is a table, whose rows are those of all objects, or the view of a table's current rows. Rows come in the
-        order of the column `order`, those that have no value in it last, then by object and place in it.
-        Errors: InvalidInput for a bad filter, order, limit or cursor.
+        `table` is a table, whose rows are those of all objects, or the view of a table's current rows. Rows have the
+        `columns` (None: all), and come in the order of the column `order`, those that have no value in it last, then by
+        object and place in it. A page has fewer than `limit` rows where these are large (see PAGE_BYTES).
+        Errors: InvalidInput for a bad filter, column, order, limit or cursor.
         """
         import sqlalchemy as sa
 
         check_limit(limit)
         with self._reading(store) as (connection, schema):
             info = self._table(connection, schema, store, table)
-            columns = {column.column: column for column in info.columns}
+            known = {column.column: column for column in info.columns}
             source = self._dialect.table(schema, table, info.columns)
-            query = sa.select(source)
+            wanted = info.columns if columns is None else [_known(known, name) for name in dict.fromkeys(columns)]
+            by = None if order is None else _known(known, order)
+            names = [column.column for column in wanted]
+            if by is not None and by.column not in names:
+                names.append(by.column)
+            query = sa.select(*(source.c[name] for name in (*OWN, *names)))
             for one in filters:
-                query = query.where(_condition(source, _known(columns, one.field), one))
+                query = query.where(_condition(source, _known(known, one.field), one))
             if object_id is not None:
                 query = query.where(source.c[OBJECT] == int(check_object_id(object_id)))
-            by = None if order is None else _known(columns, order)
             if by is not None and by.type.kind not in (*_ORDERED, "empty"):
                 raise InvalidInput(f"rows have no order by {by.column}, which is {by.type}")
             query = _in_order(source, query, by, descending, after).limit(limit + 1)
-            found = [dict(row) for row in connection.execute(query).mappings()]
-        page = found[:limit]
-        more = len(found) > limit
+            page, more = _read_page(connection, query, limit)
         cursor = to_cursor(_place(page[-1], by)) if more else None
-        return [_row(row, info.columns) for row in page], cursor
+        return [_row(row, wanted) for row in page], cursor
 
     def origin(self, store: str, table: str, object_id: str, row: int) -> dict[str, Any]:
         """Where a row comes from: `{object, operation, row, line, written}`; the operation stands on the object's
@@ -156,6 +214,30 @@ class SqlReader:
                 return {row.table_name: row.row_count for row in connection.execute(query)}
         except NotFound:
             return {}
+
+
+def _read_page(connection: Connection, query: Any, limit: int) -> tuple[list[dict[str, Any]], bool]:
+    """At most `limit` rows of a query, fewer where they are large, and whether there are more: they are fetched as they
+    are read."""
+    page: list[dict[str, Any]] = []
+    size = 0
+    streamed = {"stream_results": True, "max_row_buffer": _FETCHED}
+    with connection.execute(query, execution_options=streamed) as result:
+        for row in result.mappings():
+            if len(page) == limit or (page and size >= PAGE_BYTES):
+                return page, True
+            page.append(dict(row))
+            size += sum(map(_size, row.values()))
+    return page, False
+
+
+def _size(value: Any) -> int:
+    """About how many bytes a value takes as JSON."""
+    if isinstance(value, Mapping):
+        return sum(len(key) + 4 + _size(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return sum(2 + _size(item) for item in value)
+    return len(value) if isinstance(value, (str, bytes)) else 8
 
 
 def _told(info: TableInfo) -> dict[str, Any]:
