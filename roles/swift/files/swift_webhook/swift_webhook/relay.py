@@ -176,6 +176,7 @@ class UnderWay:
         self._airflow, self._most, self._longest, self._clock = airflow, most, longest, clock
         self._runs: dict[str, tuple[float, float]] = {}  # when it was started, when to ask next
         self._usual = 2 * self.LOOK
+        self._problem = ""
 
     def started(self, run: str) -> None:
         """A run was started."""
@@ -198,8 +199,11 @@ class UnderWay:
         try:
             ended = self._airflow.ended(run)
         except StoreError as error:
-            log.debug("whether run %s has ended is not known: %s", run, error)
-            ended = False
+            level = logging.WARNING if str(error).replace(run, "") != self._problem else logging.DEBUG
+            log.log(level, "whether run %s has ended is not known: %s", run, error)
+            ended, self._problem = False, str(error).replace(run, "")
+        else:
+            self._problem = ""
         now = self._clock()
         if ended:
             self._usual = (self._usual + now - since) / 2
