@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from . import content_types
+from .ahead import LARGEST, ReadAhead
 from .documents import history_entry, operation
 from .errors import LakeError, NoPipeline, NotFound, ParseError, StoreError, present
 from .events import Event
@@ -182,9 +183,10 @@ def process_batch(
     """Applies a batch of events to their objects' documents, processes the objects that they ask for, and logs on each
     document what became of it.
 
-    A bad object fails alone, and so does one that takes longer than `object_seconds`. `run_steps` runs the steps of a
-    pipeline (see isolated.Runner for those that have an environment of their own). Doing a batch again is safe: what
-    this run has done already is not done twice, and sinks are idempotent.
+    A bad object fails alone, and so does one that takes longer than `object_seconds`. `open_object` gives an object's
+    content; several threads call it. `run_steps` runs the steps of a pipeline (see isolated.Runner for those that have
+    an environment of their own). Doing a batch again is safe: what this run has done already is not done twice, and
+    sinks are idempotent.
     Errors: StoreError (retriable) when a store is away, or Swift does not give an object: then the others are done and
     logged, and the batch has to be done again.
     """
@@ -294,9 +296,12 @@ class _StoreBatch:
         works = [work for change in changes.values() for work in self._works(change)]
         away = None
         try:
-            for work in sorted(works, key=lambda work: work.declaration.name if work.declaration else ""):
-                if work.failure is None:
-                    self._attempt(work)
+            ordered = sorted(works, key=lambda work: work.declaration.name if work.declaration else "")
+            small = [work.event for work in ordered if int(work.document.get("size") or 0) <= LARGEST]
+            with ReadAhead(self._open_object, small) as self._ahead:
+                for work in ordered:
+                    if work.failure is None:
+                        self._attempt(work)
             self._write_waiting()
         except StoreError as error:
             away = error
@@ -480,7 +485,7 @@ class _StoreBatch:
 
     def _open(self, event: Event) -> BinaryIO:
         try:
-            return self._open_object(event)
+            return self._ahead.open(event)
         except StoreError as error:
             if error.retriable:
                 raise _Unreadable(str(error)) from error
