@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 SETTINGS = "/etc/airflow/lake.json"
 
+# A task lives for a second: it connects to what it uses, and needs no second connection to each member to time them.
+_SHORT_LIVED: dict[str, Any] = {
+    "tz_aware": True,
+    "appname": "airflow",
+    "connect": False,
+    "serverMonitoringMode": "poll",
+}
+
 
 def settings() -> dict[str, Any]:
     """The file that the role wrote; ``LAKE_AIRFLOW_SETTINGS`` names another."""
@@ -29,7 +37,7 @@ def mongodb(config: Mapping[str, Any]) -> MongoClient:
     """The metadata zone's databases. Connects on first use."""
     from pymongo import MongoClient
 
-    return MongoClient(**config["mongodb"], tz_aware=True, appname="airflow")
+    return MongoClient(**config["mongodb"], **_SHORT_LIVED)
 
 
 def project_of(client: MongoClient) -> Callable[[str], str | None]:
@@ -64,5 +72,5 @@ def sinks(config: Mapping[str, Any], metadata: MetadataStore, objects: Swift) ->
         from neocampus_lake.sinks.documents import DocumentSink, DocumentStore
         from pymongo import MongoClient
 
-        found.append(DocumentSink(DocumentStore(MongoClient(**config["gold_mongodb"], tz_aware=True))))
+        found.append(DocumentSink(DocumentStore(MongoClient(**config["gold_mongodb"], **_SHORT_LIVED))))
     return found

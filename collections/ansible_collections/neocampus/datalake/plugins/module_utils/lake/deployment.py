@@ -141,7 +141,7 @@ class Pipelines:
         is logged, and the objects that it is for fail with a message that says so, rather than go to a pipeline that is
         less specific. Only where not even its record can be read nothing is known of which objects these are.
         """
-        router = Router(load_declarations())
+        router = Router.of_library()
         for release in self.in_force():
             declaration = release.declaration
             if declaration is None:

@@ -297,10 +297,16 @@ def load_declarations(paths: Iterable[str | os.PathLike[str]] = (), *, built_in:
 
     Errors: DeclarationError.
     """
-    declarations = list(_load_path(BUILT_IN, project=False)) if built_in else []
+    declarations = list(_library(BUILT_IN).declarations) if built_in else []
     for path in paths:
         declarations.extend(_load_path(os.fspath(path), project=True))
     return declarations
+
+
+@lru_cache(maxsize=1)
+def _library(path: str) -> Router:
+    """The library's declarations: read once, and compared with each other once, in a process and those forked of it."""
+    return Router(_load_path(path, project=False))
 
 
 def _load_path(path: str, *, project: bool) -> Iterator[Declaration]:
@@ -322,6 +328,13 @@ class Router:
         self._declarations: list[Declaration] = []
         for declaration in declarations:
             self.add(declaration)
+
+    @classmethod
+    def of_library(cls) -> Router:
+        """One that has the library's declarations, to which others can be added. Errors: DeclarationError."""
+        router = cls(())
+        router._declarations.extend(_library(BUILT_IN).declarations)
+        return router
 
     @property
     def declarations(self) -> Sequence[Declaration]:
