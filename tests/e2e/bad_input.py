@@ -1,0 +1,540 @@
+# SPDX-FileCopyrightText: neOCampus data lake contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hostile and broken files of each kind, and what the lake says of each: declared once, for the test and for the table.
+
+`test_bad_input.py` puts them into a lake; `tools/bad_input_table` writes them into docs/bad-input.md.
+"""
+
+from __future__ import annotations
+
+import bz2
+import functools
+import gzip
+import io
+import itertools
+import json
+import random
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+MARK = "lake-bad-input"
+"""What would execute something would make a file of this name."""
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A file that is bad. `what` says how; `make` gives its bytes.
+
+    `fails`: the whole message of its `failed_operations`. Where a part of it is good, it has none: `becomes` is then the
+    message of its `successful_operations`, `left_out` the line and message of what was left out of it, and `skipped`
+    what was passed over without being executed.
+    """
+
+    name: str
+    what: str
+    make: Callable[[], bytes]
+    fails: str = ""
+    becomes: str = ""
+    left_out: tuple[tuple[int, str], ...] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    content_type: str | None = None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Bad files of one kind and the sample that is put between them; `gold` is what that has to become, by the methods
+    of gold_reading.Reading."""
+
+    title: str
+    neighbour: str
+    gold: Mapping[str, Any]
+    cases: tuple[Bad, ...]
+
+
+def text(content: str) -> Callable[[], bytes]:
+    """A file that is this text."""
+    return content.encode
+
+
+def sample(name: str, size: int | None = None) -> Callable[[], bytes]:
+    """The first `size` bytes of a sample."""
+    return lambda: (SAMPLES / name).read_bytes()[:size]
+
+
+def message(value: str, time: str = '"2024-05-01T10:00:00Z"', topic: str = "u4/302/lux") -> str:
+    """A sensor message, in which anything may stand as value and time."""
+    return f'{{"topic": "{topic}", "value": {value}, "value_units": "lux", "time": {time}}}'
+
+
+# -- archives ---------------------------------------------------------------------------------------------------------
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """A zip archive; names are kept as they are."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return target.getvalue()
+
+
+def escaping() -> bytes:
+    """A zip with a good member, and others that would be written elsewhere by what believes their names."""
+    target = io.BytesIO()
+    link = zipfile.ZipInfo("link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr("good.json", message("1"))
+        archive.writestr(f"../../../../tmp/{MARK}", "x")
+        archive.writestr(f"..\\..\\tmp\\{MARK}", "x")
+        archive.writestr(link, "/etc/passwd")
+        archive.writestr("a\x07b", "x")
+    return target.getvalue()
+
+
+def special_tar() -> bytes:
+    """A tar with a good member, links and a device."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        for name, kind, place in (
+            ("etc", tarfile.SYMTYPE, "/etc"),
+            ("hard", tarfile.LNKTYPE, "/etc/shadow"),
+            ("disk", tarfile.BLKTYPE, ""),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, place
+            archive.addfile(entry)
+        content = message("2").encode()
+        for name in (f"etc/../../tmp/{MARK}", "good.json"):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return target.getvalue()
+
+
+def encrypted() -> bytes:
+    """A zip whose only member says that it is encrypted."""
+    content = bytearray(zipped({"secret.json": b"{}"}))
+    content[6] |= 1
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(content)
+
+
+def nested(levels: int) -> bytes:
+    """Archives in one another."""
+    content = message("1").encode()
+    for level in range(levels):
+        content = zipped({"inner.zip" if level else "inner.json": content})
+    return content
+
+
+def lying_directory() -> bytes:
+    """A zip that says that its directory has 4 GB."""
+    content = zipped({"a.json": b"{}"})
+    end = content.rindex(b"PK\x05\x06")
+    return content[:end] + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, 0xFFFFFFF0, 0, 0)
+
+
+def zip_bomb() -> bytes:
+    """150 MB of zeros in 150 kB."""
+    return zipped({"zeros.bin": bytes(150 * 1024 * 1024)})
+
+
+# -- workbooks --------------------------------------------------------------------------------------------------------
+
+MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"
+
+
+def workbook(rows: str, head: str = "") -> bytes:
+    """An .xlsx file with this XML in its sheet."""
+    relations = (
+        f'<Relationships xmlns="{PACKAGE}"><Relationship Id="r1" Type="{RELATIONS}/%s" Target="%s"/></Relationships>'
+    )
+    return zipped(
+        {
+            "_rels/.rels": (relations % ("officeDocument", "/xl/workbook.xml")).encode(),
+            "xl/workbook.xml": (
+                f'<workbook xmlns="{MAIN}" xmlns:r="{RELATIONS}"><sheets><sheet name="S" sheetId="1" r:id="r1"/>'
+                "</sheets></workbook>"
+            ).encode(),
+            "xl/_rels/workbook.xml.rels": (relations % ("worksheet", "worksheets/s.xml")).encode(),
+            "xl/worksheets/s.xml": (
+                f'{head}<worksheet xmlns="{MAIN}"><sheetData>{rows}</sheetData></worksheet>'
+            ).encode(),
+        }
+    )
+
+
+def entity(declared: str) -> bytes:
+    """A workbook with a document type declaration, whose first cell is the entity `z`."""
+    cell = '<row><c t="inlineStr"><is><t>&z;</t></is></c></row>'
+    return workbook(cell, f'<?xml version="1.0"?><!DOCTYPE x [{declared}]>')
+
+
+def laughs() -> bytes:
+    """A billion laughs: 10 letters that would become 10¹⁰."""
+    levels = "abcdefghi"
+    declared = '<!ENTITY a "haha haha!">' + "".join(
+        f'<!ENTITY {name} "{f"&{before};" * 10}">' for before, name in itertools.pairwise(levels)
+    )
+    return entity(declared + f'<!ENTITY z "{"&i;" * 10}">')
+
+
+def workbook_bomb() -> bytes:
+    """A sheet of 78 MB in 230 kB."""
+    return workbook("<row><c><v>1</v></c></row>" * 3_000_000)
+
+
+# -- images -----------------------------------------------------------------------------------------------------------
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(width: int, height: int, *more: bytes) -> bytes:
+    """A PNG that says that it has this size, with little in it; `more` chunks stand after its header."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(more) + pixels + chunk(b"IEND", b"")
+
+
+def text_bomb() -> bytes:
+    """A PNG with a text of 100 MB in 100 kB."""
+    return png(8, 8, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(100_000_000))))
+
+
+def many_scans() -> bytes:
+    """A JPEG of 200 scans, each of which has to be decoded over the whole picture."""
+    content = (SAMPLES / "portrait.jpg").read_bytes()
+    return content[:-2] + content[content.rindex(b"\xff\xda") : -2] * 200 + content[-2:]
+
+
+# -- dumps ------------------------------------------------------------------------------------------------------------
+
+HOSTILE_MYSQL = f"""\
+-- MariaDB dump 10.19
+DROP DATABASE IF EXISTS `gold`;
+CREATE TABLE `t` (`a` int, `b` text);
+INSERT INTO `t` VALUES (1,'it''s good');
+GRANT ALL PRIVILEGES ON *.* TO 'x'@'%' IDENTIFIED BY 'x';
+CREATE USER 'x'@'%' IDENTIFIED BY 'x';
+LOAD DATA INFILE '/etc/passwd' INTO TABLE `t`;
+SELECT * FROM `t` INTO OUTFILE '/tmp/{MARK}';
+SELECT sys_exec('touch /tmp/{MARK}');
+SET GLOBAL general_log_file = '/tmp/{MARK}';
+UPDATE mysql.user SET authentication_string = '';
+DELETE FROM `t`;
+INSERT INTO `mysql`.`user` VALUES ('x');
+INSERT INTO `t` VALUES (2,'x''); DROP TABLE `airports`; --');
+"""
+HOSTILE_POSTGRESQL = f"""\
+-- PostgreSQL database dump
+DROP DATABASE gold;
+CREATE TABLE public.t (a integer, b text);
+COPY public.t (a, b) FROM PROGRAM 'touch /tmp/{MARK}';
+COPY public.t (a, b) FROM '/etc/passwd';
+SELECT pg_read_file('/etc/passwd');
+SELECT lo_export(1, '/tmp/{MARK}');
+GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC;
+ALTER SYSTEM SET archive_command = 'touch /tmp/{MARK}';
+DO $$ BEGIN DROP TABLE airports; END $$;
+CREATE FUNCTION public.f() RETURNS integer LANGUAGE sql AS $$ DROP TABLE airports; SELECT 1; $$;
+CREATE EXTENSION plpython3u;
+\\! touch /tmp/{MARK}
+\\i /etc/passwd
+COPY public.t (a, b) FROM stdin;
+1\tit's good
+2\t'); DROP TABLE airports; --
+\\.
+"""
+
+
+def bson(*fields: bytes) -> bytes:
+    """A document of BSON of elements."""
+    content = b"".join(fields)
+    return struct.pack("<i", len(content) + 5) + content + b"\0"
+
+
+GOOD_BSON = bson(b"\x02a\0" + struct.pack("<i", 5) + b"good\0")
+
+
+def deep_bson(levels: int) -> bytes:
+    """Documents in one another."""
+    found = bson()
+    for _level in range(levels):
+        found = bson(b"\x03a\0" + found)
+    return found
+
+
+def noise(size: int) -> bytes:
+    """Bytes that mean nothing, the same each time."""
+    return random.Random(7).randbytes(size)
+
+
+JSON = Kind(
+    "JSON",
+    "messages.json",
+    {"points": 28},
+    (
+        Bad("cut.json", "ends in the middle of a message", sample("broken.json")),
+        Bad("empty.json", "no byte", bytes),
+        Bad("deep.json", "lists in one another, 100,000 deep", text("[" * 100_000 + "]" * 100_000)),
+        Bad("deep-objects.json", "objects in one another, 100,000 deep, never closed", text('{"a":' * 100_000)),
+        Bad("digits.json", "a number of 5,000 digits", text(f"[{message('9' * 5000)}]")),
+        Bad(
+            "numbers.json",
+            "NaN, Infinity, 10⁹⁹⁹, a number of 400 digits, text as a number, and one good message",
+            text("[" + ", ".join(map(message, ("NaN", "-Infinity", "1e999", "9" * 400, '"12"', "true", "7"))) + "]"),
+        ),
+        Bad(
+            "times.json",
+            "times that are none: February 30th, the year 99999, a number, nothing",
+            text(
+                "["
+                + ", ".join(
+                    message("1", time)
+                    for time in (
+                        '"2024-02-30T00:00:00Z"',
+                        '"99999-01-01T00:00:00Z"',
+                        "12",
+                        '""',
+                        '"2024-05-01T00:00:00Z"',
+                    )
+                )
+                + "]"
+            ),
+        ),
+        Bad(
+            "names.json",
+            "topics with a line of InfluxDB's protocol in them, and with control characters",
+            text("[" + ", ".join(message("1", topic=t) for t in ("a b\\nlux value=1", "a\\u0000b", "a,b=c d")) + "]"),
+        ),
+        Bad("latin.json", "a text in ISO 8859-1", lambda: f"[{message('1', topic='été')}]".encode("latin-1")),
+        Bad(
+            "operators.json",
+            "names that are operators of MongoDB",
+            text('[{"$where": "sleep(1000)", "a.b": {"$gt": 1}}]'),
+        ),
+        Bad("huge.json.gz", "a text of 64 MB in 64 kB", lambda: gzip.compress(b'["' + b"a" * 2**26 + b'"]')),
+        Bad("cut.json.gz", "packed, and cut off", lambda: gzip.compress((SAMPLES / "barley.json").read_bytes())[:-200]),
+        Bad(
+            "image.json",
+            "says that it is a PNG",
+            text(message("3")),
+            content_type="image/png",
+        ),
+    ),
+)
+CSV = Kind(
+    "CSV",
+    "airports.csv",
+    {"rows": {"airports": 60}},
+    (
+        Bad(
+            "ragged.csv",
+            "rows with too few and too many cells, and words for numbers",
+            text(
+                "time,lux\n2024-05-01T10:00:00Z,1\n2024-05-01T10:01:00Z\n2024-05-01T10:02:00Z,2,3,4\nnever,5\n"
+                "2024-05-01T10:03:00Z,much\n2024-05-01T10:04:00Z,nan\n2024-05-01T10:05:00Z,6\n"
+            ),
+        ),
+        Bad("nul.csv", "NUL bytes in cells", lambda: b"name,size\na\0b,1\nc,2\n"),
+        Bad("noise.csv", "10 kB of noise", lambda: noise(10_000)),
+        Bad("empty.csv", "no byte", bytes),
+        Bad("head.csv", "no row after its header", text("name,size\n")),
+        Bad(
+            "latin.csv",
+            "ISO 8859-1, but says UTF-8",
+            lambda: "nom,taille\nété,1\n".encode("latin-1"),
+            content_type="text/csv; charset=utf-8",
+        ),
+        Bad(
+            "charset.csv", "an encoding that there is not", text("a,b\n1,2\n"), content_type="text/csv; charset=klingon"
+        ),
+        Bad("quote.csv", "a quotation mark that is never closed", text('name,size\na,1\n"b,2\nc,3\nd,4\n')),
+        Bad("twice.csv", "two columns of one name, and times", text("time,lux,lux\n2024-05-01T10:00:00Z,1,2\n")),
+        Bad(
+            "wide.csv", "20,000 columns", text(",".join(f"c{n}" for n in range(20_000)) + "\n" + "1," * 19_999 + "1\n")
+        ),
+        Bad("long.csv", "a cell of 20 MB", text("name,size\n" + "x" * 20_000_000 + ",1\nb,2\n")),
+        Bad(
+            "airports; DROP TABLE airports;--.csv",
+            "SQL as name of the file, of columns and in cells",
+            text('"a""; DROP TABLE airports; --",lake_object\n"\'); DROP TABLE airports; --",=cmd|\'/C calc\'!A0\n'),
+        ),
+        Bad("page.csv", "a web page", text("<!DOCTYPE html>\n<html><body><table><tr><td>1</td></tr></table></html>\n")),
+    ),
+)
+TEXT = Kind(
+    "Delimited text",
+    "weather.txt",
+    {"points": 58},
+    (
+        Bad("prose.txt", "no table", text("Dear all,\n\nthe sensors will be away tomorrow; sorry.\n")),
+        Bad("notime.txt", "a table without times", text("name;size\na;1\nb;2\n")),
+        Bad(
+            "days.txt",
+            "days that may be the 2nd of January or the 1st of February",
+            text("date;lux\n01/02/2012;1\n02/02/2012;2\n"),
+        ),
+        Bad("control.txt", "control characters", lambda: b"date;lux\n2012-02-01;\x01\x02\n2012-02-02;\x1b[2J\n"),
+    ),
+)
+EXCEL = Kind(
+    "Excel",
+    "weather.xlsx",
+    {"points": 1464},
+    (
+        Bad("laughs.xlsx", "a billion laughs: 10 letters that would become 10¹⁰", laughs),
+        Bad("reads.xlsx", "an entity that is /etc/passwd", lambda: entity('<!ENTITY z SYSTEM "file:///etc/passwd">')),
+        Bad("bomb.xlsx", "a sheet of 78 MB in 230 kB", workbook_bomb),
+        Bad("cut.xlsx", "cut off", sample("weather.xlsx", 9000)),
+        Bad("other.xlsx", "a zip archive that is no workbook", lambda: zipped({"a.txt": b"x"})),
+        Bad("rows.xlsx", "a cell in row 99,999,999", lambda: workbook('<row r="99999999"><c><v>1</v></c></row>')),
+        Bad("columns.xlsx", "a cell in column ZZZZ", lambda: workbook('<row><c r="ZZZZ1"><v>1</v></c></row>')),
+        Bad("deep.xlsx", "elements in one another, 1,000 deep", lambda: workbook("<x>" * 1000)),
+        Bad("cut.xls", "the older format, cut off", sample("weather.xls", 2000)),
+        Bad("page.xls", "a web page", text("<html><body><table><tr><td>1</td></tr></table></body></html>")),
+        Bad("noise.xls", "noise", lambda: noise(5000)),
+    ),
+)
+SQL = Kind(
+    "SQL dumps",
+    "airports.csv",
+    {"rows": {"airports": 60}},
+    (
+        Bad(
+            "mysql.sql",
+            "DROP DATABASE, GRANT, files read and written, changes of rows, besides two good rows",
+            text(HOSTILE_MYSQL),
+        ),
+        Bad(
+            "postgresql.sql",
+            "COPY FROM PROGRAM, pg_read_file, code, commands of psql, besides two good rows",
+            text(HOSTILE_POSTGRESQL),
+        ),
+        Bad(
+            "cut.sql",
+            "ends within a row",
+            text("CREATE TABLE `t` (`a` int, `b` text);\nINSERT INTO `t` VALUES (1,'x'),(2,'unclos"),
+        ),
+        Bad(
+            "rows.sql",
+            "rows with too few values, too many, and others than their column's type",
+            text(
+                "CREATE TABLE `t` (`a` int, `b` date);\nINSERT INTO `t` VALUES (1,'2024-02-29'),(2),(3,NULL,4),"
+                "('x','2024-02-30'),(5,NULL);\n"
+            ),
+        ),
+        Bad("empty.sql", "no byte", bytes),
+        Bad("none.sql", "no SQL", text("Dear all,\nthe dump is on its way.\n")),
+        Bad("custom.sql", "pg_dump's own format", lambda: b"PGDMP" + noise(200)),
+        Bad(
+            "charset.sql",
+            "texts in an encoding that is not known",
+            text("SET NAMES klingon;\nINSERT INTO t VALUES (1,'x');\n"),
+        ),
+        Bad("cut.sql.gz", "packed, and cut off", lambda: gzip.compress(HOSTILE_MYSQL.encode(), mtime=0)[:100]),
+    ),
+)
+METERS = Kind(
+    "Meter dumps",
+    "sge.sql",
+    {"rows": {"releves": 4}},
+    (
+        Bad("sge_other.sql", "no meters in it", text("CREATE TABLE `t` (`a` int);\nINSERT INTO `t` VALUES (1);\n")),
+        Bad(
+            "sge_names.sql",
+            "does not say what its columns are",
+            text("INSERT INTO releves2 VALUES ('3','2024-01-01 00:00:00','1');\n"),
+        ),
+        Bad(
+            "sge_values.sql",
+            "times and readings that are none",
+            text(
+                "INSERT INTO releves3 (compteur, horodate, grandeur, valeur) VALUES ('3','yesterday','EA','1'),"
+                "('3','2024-01-01 00:00:00','EA','much'),('3','2024-01-01 00:30:00','EA','2');\n"
+            ),
+        ),
+        Bad("sge_empty.sql", "no byte", bytes),
+    ),
+)
+BSON = Kind(
+    "BSON dumps",
+    "barley.bson",
+    {"documents": 60},
+    (
+        Bad("negative.bson", "a document of -1 bytes", lambda: struct.pack("<i", -1) + noise(100)),
+        Bad(
+            "large.bson",
+            "a good document, then one of 2 GiB",
+            lambda: GOOD_BSON + struct.pack("<i", 2**31 - 1) + noise(100),
+        ),
+        Bad("cut.bson", "cut off within a document", sample("barley.bson", 1000)),
+        Bad(
+            "deep.bson", "documents in one another, 20,000 deep, then a good one", lambda: deep_bson(20_000) + GOOD_BSON
+        ),
+        Bad(
+            "length.bson",
+            "a text longer than its document, then a good one",
+            lambda: bson(b"\x02a\0" + struct.pack("<i", 500) + b"x\0") + GOOD_BSON,
+        ),
+        Bad("type.bson", "an element of a type that there is not", lambda: bson(b"\x77a\0x\0")),
+        Bad("archive.bson", "mongodump's archive", lambda: b"\x6d\xe2\x99\x81" + noise(100)),
+        Bad("text.bson", "text", text("no dump, but a text")),
+    ),
+)
+IMAGES = Kind(
+    "Images",
+    "coffee.png",
+    {"documents": 1, "files": ["image", "thumbnail"]},
+    (
+        Bad("bomb.png", "says that it has 100,000 × 100,000 pixels", lambda: png(100_000, 100_000)),
+        Bad("pixels.png", "says that it has 30,000 × 30,000 pixels", lambda: png(30_000, 30_000)),
+        Bad("text.png", "a text of 100 MB in 100 kB", text_bomb),
+        Bad("cut.jpg", "cut off", sample("portrait.jpg", 20_000)),
+        Bad("scans.jpg", "200 scans, made to take long", many_scans),
+        Bad("none.jpg", "says that it is a JPEG, and is noise", lambda: noise(5000), content_type="image/jpeg"),
+        Bad("empty.png", "no byte", bytes, content_type="image/png"),
+        Bad("zero.png", "no pixels", lambda: png(0, 0)),
+    ),
+)
+ARCHIVES = Kind(
+    "Archives",
+    "week.zip",
+    {"members": {"monday/message.json": 8, "monday/reading.json": 1}},
+    (
+        Bad("escape.zip", "names that lead out of the archive, a link, control characters, and a good file", escaping),
+        Bad("special.tar", "links to /etc, a device, and a good file", special_tar),
+        Bad("bomb.zip", "150 MB in 150 kB", zip_bomb),
+        Bad("bomb.bz2", "150 MB in 200 bytes", lambda: bz2.compress(bytes(150 * 1024 * 1024))),
+        Bad("cut.zip", "cut off", sample("week.zip", 500)),
+        Bad("directory.zip", "a directory that says that it has 4 GB", lying_directory),
+        Bad("encrypted.zip", "encrypted", encrypted),
+        Bad("none.zip", "no archive", lambda: noise(5000), content_type="application/zip"),
+    ),
+)
+UNKNOWN = Kind(
+    "Unknown types",
+    "message.json",
+    {"points": 8},
+    (
+        Bad("program.exe", "a program", lambda: b"MZ" + bytes(58) + b"\x40\0\0\0PE\0\0" + noise(500)),
+        Bad("program.json", "a program that says that it is JSON", lambda: b"\x7fELF\x02\x01\x01" + noise(500)),
+        Bad("noise", "noise without a type or an extension", lambda: noise(5000)),
+        Bad("script.sh", "a script", text(f"#!/bin/sh\ntouch /tmp/{MARK}\n")),
+    ),
+)
+KINDS = (JSON, CSV, TEXT, EXCEL, SQL, METERS, BSON, IMAGES, ARCHIVES, UNKNOWN)
