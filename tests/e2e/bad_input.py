@@ -8,11 +8,9 @@
 from __future__ import annotations
 
 import bz2
-import functools
 import gzip
 import io
 import itertools
-import json
 import random
 import stat
 import struct
@@ -33,9 +31,9 @@ MARK = "lake-bad-input"
 class Bad:
     """A file that is bad. `what` says how; `make` gives its bytes.
 
-    `fails`: the whole message of its `failed_operations`. Where a part of it is good, it has none: `becomes` is then the
-    message of its `successful_operations`, `left_out` the line and message of what was left out of it, and `skipped`
-    what was passed over without being executed.
+    `fails`: the whole message of its `failed_operations`. Where a part of it is good, it has none: `becomes` is then
+    the message of its `successful_operations`, `left_out` the line and message of what was left out of it (the first
+    20), and `skipped` what was passed over without being executed.
     """
 
     name: str
@@ -46,6 +44,13 @@ class Bad:
     left_out: tuple[tuple[int, str], ...] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
     content_type: str | None = None
+    other_data: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What it is inserted with."""
+        given: dict[str, Any] = {"content_type": self.content_type} if self.content_type else {}
+        return {**given, "other_data": dict(self.other_data)} if self.other_data else given
 
 
 @dataclass(frozen=True)
@@ -330,6 +335,12 @@ JSON = Kind(
         Bad("huge.json.gz", "a text of 64 MB in 64 kB", lambda: gzip.compress(b'["' + b"a" * 2**26 + b'"]')),
         Bad("cut.json.gz", "packed, and cut off", lambda: gzip.compress((SAMPLES / "barley.json").read_bytes())[:-200]),
         Bad(
+            "template.json",
+            "a template that fits nothing in it",
+            text('[{"date": "2024-05-01", "a": 1}]'),
+            other_data={"template": {"measurement": "m", "time": "date", "fields": ["b"], "tags": []}},
+        ),
+        Bad(
             "image.json",
             "says that it is a PNG",
             text(message("3")),
@@ -509,6 +520,14 @@ IMAGES = Kind(
         Bad("none.jpg", "says that it is a JPEG, and is noise", lambda: noise(5000), content_type="image/jpeg"),
         Bad("empty.png", "no byte", bytes, content_type="image/png"),
         Bad("zero.png", "no pixels", lambda: png(0, 0)),
+        Bad(
+            "shows.png",
+            "is said to show Cypher, and a text of 1,000 characters",
+            sample("coffee.png"),
+            other_data={
+                "image_content": {"main_object": ["'}) MATCH (n) DETACH DELETE n //"], "secondary_object": ["x" * 1000]}
+            },
+        ),
     ),
 )
 ARCHIVES = Kind(
@@ -523,6 +542,7 @@ ARCHIVES = Kind(
         Bad("cut.zip", "cut off", sample("week.zip", 500)),
         Bad("directory.zip", "a directory that says that it has 4 GB", lying_directory),
         Bad("encrypted.zip", "encrypted", encrypted),
+        Bad("nested.zip", "archives in one another, 6 deep", lambda: nested(6)),
         Bad("none.zip", "no archive", lambda: noise(5000), content_type="application/zip"),
     ),
 )
@@ -534,7 +554,56 @@ UNKNOWN = Kind(
         Bad("program.exe", "a program", lambda: b"MZ" + bytes(58) + b"\x40\0\0\0PE\0\0" + noise(500)),
         Bad("program.json", "a program that says that it is JSON", lambda: b"\x7fELF\x02\x01\x01" + noise(500)),
         Bad("noise", "noise without a type or an extension", lambda: noise(5000)),
+        Bad(f"../../../tmp/{MARK}.txt", "a name that leads elsewhere", text("nothing\n")),
         Bad("script.sh", "a script", text(f"#!/bin/sh\ntouch /tmp/{MARK}\n")),
     ),
 )
 KINDS = (JSON, CSV, TEXT, EXCEL, SQL, METERS, BSON, IMAGES, ARCHIVES, UNKNOWN)
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+
+def tables() -> str:
+    """All of it as Markdown: a table for each kind."""
+    return "\n\n".join(_table(kind) for kind in KINDS)
+
+
+def _table(kind: Kind) -> str:
+    rows = [f"| {_code(case.name)} | {_cell(case.what)} | {_says(case)} |" for case in kind.cases]
+    head = f"## {kind.title}\n\nBetween them: `{kind.neighbour}`, of which {_gold(kind.gold)}.\n"
+    return "\n".join([head, "| file | what is bad | what its document says |", "|---|---|---|", *rows])
+
+
+def _gold(gold: Mapping[str, Any]) -> str:
+    parts = []
+    for what, found in gold.items():
+        if what == "rows":
+            parts += [f"{count} rows are in the table `{table}`" for table, count in found.items()]
+        elif what == "members":
+            parts += [f"`{path}` is an object with {count} points" for path, count in found.items()]
+        elif what == "files":
+            parts.append(f"the files {' and '.join(f'`{name}`' for name in found)} are there")
+        else:
+            parts.append(f"{found} {what if found != 1 else what[:-1]} {'are' if found != 1 else 'is'} there")
+    return ", ".join(parts)
+
+
+def _says(case: Bad) -> str:
+    if case.fails:
+        return f"**failed** {_code(case.fails)}"
+    parts = [_code(case.becomes)]
+    parts += [f"{line}: {_code(message)}" for line, message in case.left_out]
+    if case.skipped:
+        parts.append("passed over: " + ", ".join(f"{kind} {count}" for kind, count in case.skipped.items()))
+    return "<br>".join(parts)
+
+
+def _code(words: str) -> str:
+    """As code; bars would end the cell."""
+    fence = "``" if "`" in words else "`"
+    return f"{fence}{words}{fence}".replace("|", "\\|")
+
+
+def _cell(words: str) -> str:
+    return words.replace("|", "\\|")
