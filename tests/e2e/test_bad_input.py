@@ -167,7 +167,7 @@ def test_what_failed_is_not_in_gold(api, stored, kind: Kind):
     for measurement in api.measurements(container):
         origins |= {point["lake_origin"]["object"] for point in api.points(container, measurement, origin=True)}
     for table in api.tables(container):
-        origins |= {row["lake_origin"]["object"] for row in api.rows(container, table, columns=[], origin=True)}
+        origins |= {row["lake_origin"]["object"] for row in api.rows(container, table, origin=True)}
     for name in [shown["name"] for shown in api.shown_objects(container)]:
         origins |= {image["object_id"] for image in api.images(container, name)}
     assert failed & origins == set()
