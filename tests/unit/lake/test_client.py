@@ -301,6 +301,9 @@ def test_time_series(api, client):
     assert list(client.topics("campus", "W")) == ["u4/1"]
     points = client.points("campus", "W", "u4/1", start="2021-07-21T00:00:00Z", end="2021-07-24T00:00:00Z")
     assert [point["value"] for point in points] == [1, 2, 3]
+    assert "origin" not in api.requests[-1][1]
+    list(client.points("campus", "W", "u4/1", origin=True))
+    assert "origin=true" in api.requests[-1][1]
 
 
 def test_wait_processed(api, client):

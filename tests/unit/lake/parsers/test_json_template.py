@@ -50,6 +50,12 @@ def test_an_item_without_the_measurement_that_others_have_is_told():
     assert report.items == [{"line": 2, "message": "kind is missing"}]
 
 
+@pytest.mark.parametrize("count", [json_template.FIRST - 1, json_template.FIRST, json_template.FIRST + 1, 100])
+def test_no_item_is_lost_behind_those_that_are_looked_at_first(count):
+    points, report = parse([{**ITEM, "value": number} for number in range(count)])
+    assert [point.fields["value"] for point in points] == list(range(count)) and report.count == 0
+
+
 def test_paths_into_objects_and_names_with_dots():
     template = {"measurement": "m", "time": "head.at", "fields": ["a.value", "b.value", "x.y"], "tags": ["head.where"]}
     item = {"m": "w", "head": {"at": AT, "where": 4.0}, "a": {"value": 1}, "b": {"value": 2}, "x.y": 3}

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import random
 from datetime import UTC, date, datetime
 from datetime import time as clock
 from decimal import Decimal
@@ -203,6 +204,7 @@ def test_trailing_delimiters_and_blank_lines_are_no_error():
         ("date,value,value\n2021-07-22,1,2\n", "same name"),
         ("date,value\n2021-07-22,x\nsoon,1\n", "2 are wrong"),
         (b"\x00\x01\x02\x03\x04", "not text"),
+        (random.Random(7).randbytes(10_000), "not text"),  # some of its lines look like rows
         ("date,value\n" + "x" * 2_000_000, "over 1048576 characters"),
     ],
 )
@@ -224,6 +226,15 @@ def test_a_file_that_has_to_be_a_time_series(content, said):
         parse(content, kind="time_series")
     with pytest.raises(ParseError, match=said):
         list(table.parse_series(io.BytesIO(content.encode()), Options()))
+
+
+def test_control_characters_that_no_noise_is_made_of():
+    rows = [f"2021-07-22T00:00:{second:02},{second}\n" for second in range(20)]
+    for damaged in ("".join(rows) + "\x00" * 5000, "".join(rows[:4]) + "a\x00b,1\n" * 4, "".join(rows) + "\x01\n" * 9):
+        points, report = parse("time,value\n" + damaged, time_column="time")
+        assert len(points) in (4, 20) and report.count in (1, 4, 9)
+    hive = "".join(row.replace(",", "\x01") for row in rows)
+    assert len(parse("time\x01value\n" + hive, time_column="time", delimiter="\x01")[0]) == 20
 
 
 def test_a_header_alone_is_nothing_wrong():

@@ -167,10 +167,19 @@ class LakeClient:
         *,
         start: str | None = None,
         end: str | None = None,
+        origin: bool = False,
         page: int = 1000,
     ) -> Iterator[dict[str, Any]]:
-        """Points in the order of time: `{time, value, **tags}`; `start` <= time < `end` (ISO 8601)."""
-        query = {"measurement": measurement, "topic": topic, "from": start, "to": end, "limit": page}
+        """Points in the order of time: `{time, value, **tags}`; `start` <= time < `end` (ISO 8601). With `origin` each
+        has `lake_origin`."""
+        query = {
+            "measurement": measurement,
+            "topic": topic,
+            "from": start,
+            "to": end,
+            "origin": "true" if origin else None,
+            "limit": page,
+        }
         return self._items(_path(container, "timeseries", "points"), query)
 
     def gold(self, container: str, object_id: str) -> Sequence[dict[str, Any]]:

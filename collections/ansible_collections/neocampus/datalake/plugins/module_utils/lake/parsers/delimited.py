@@ -40,6 +40,9 @@ SNIFFED = 100
 LEGACY = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "iso8859_15", "mac_roman", "cp850", "shift_jis", "gb18030")
 """What an encoding that is not declared may be, where it is not UTF."""
 
+NOISY = 4
+"""So many lines with bytes that are 0 may be damaged ones of a text."""
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # ESC is in logs that terminals colour
 _UNCLEAN = re.compile("[\x00\ud800-\udfff]")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _SEP = re.compile(r"sep=(.)\s*", re.IGNORECASE)
@@ -261,7 +264,7 @@ class DelimitedText:
         self._lines = _Lines(read, encoding, complain)
         head = self._lines.head()
         first = next((line for line in head if line.strip()), "")
-        if "\x00" in first:
+        if "\x00" in first or _is_noise(head, delimiter):
             raise ParseError("no CSV: it is not text")
         self._start = 0
         said = _SEP.fullmatch(first)
@@ -414,6 +417,15 @@ def sniff(lines: Sequence[str], blanks: bool = False) -> str:
         if score > best_score:
             best, best_score = delimiter, score
     return best
+
+
+def _is_noise(lines: Sequence[str], delimiter: str | None) -> bool:
+    """Whether these are lines of no text: more than NOISY with bytes that are 0, and most with some control character.
+    Some of them look like rows. In a text a few lines may be damaged, or a long one all zeros."""
+    told = [line for line in lines if line.strip()][:SNIFFED]
+    if sum("\x00" in line for line in told) <= NOISY:
+        return False
+    return 2 * sum(any(found != delimiter for found in _CONTROL.findall(line)) for line in told) > len(told)
 
 
 def _usual(counts: Sequence[int]) -> int:

@@ -23,7 +23,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from ..errors import InvalidInput, ParseError
@@ -117,7 +117,7 @@ def parse(stream: Readable, options: Mapping[str, Any]) -> Iterator[Point]:
 def _all_points(source: Readable, template: Template, options: Mapping[str, Any]) -> Iterator[Point]:
     report = report_of(options)
     items = numbered(JsonReader(source), report.add)
-    first = [item for item, _place in zip(items, range(FIRST))]  # noqa: B905 (3.9)
+    first = list(islice(items, FIRST))
     named = not any(_resolves(item, template.measurement) for _number, item in first)
     topic = None
     if not any(name == "topic" for name, _path in template.tags):
