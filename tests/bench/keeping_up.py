@@ -2,21 +2,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether gold keeps up with what is put, and what that costs the clients who put.
 
-    python tests/bench/keeping_up.py [--minutes 10] [--pairs 4] [--block 30] [--figure docs/figures/keeping-up.svg]
+    python tests/bench/keeping_up.py [--minutes 10] [--rounds 4] [--block 30] [--figure docs/figures/keeping-up.svg]
 
 Eight clients put sensor files of 1 KiB with one reading each into Swift as fast as it takes them. The lag, each second,
 is the age of the oldest acknowledged reading that can't be queried through the API yet; 0 where there is none.
 
-What ingest loses: blocks into a container whose webhook is off and blocks into the one whose webhook is on, in pairs of
-random order, half of them before the long run and half after it. A block begins when gold has caught up; of one with
-the webhook on, only what comes after the first RAMP seconds counts, when processing is under way.
+What ingest loses: blocks into a container whose webhook is off and blocks into the one whose webhook is on, in rounds
+of random order, half of them before the long run and half after it. A block begins when gold has caught up; of one with
+the webhook on, only what comes after the first RAMP seconds counts, when processing is under way. A third block has the
+webhook off, and each object is read once after it was put, by a plain client: no processing can cost less, since it has
+to read.
 """
 
 from __future__ import annotations
 
 import argparse
 import bisect
+import itertools
 import random
+import statistics
 import sys
 import threading
 import time
@@ -33,6 +37,7 @@ LOOK = 1.0  # seconds between two looks at gold
 PATIENCE = 300.0  # seconds for gold to catch up
 GOAL_LAG, GOAL_LOSS = 5.0, 0.25
 SHOWN = 14  # services with the most CPU
+WAYS = {"off": "webhook off", "on": "webhook on", "read": "webhook off, each object read once"}
 
 
 @dataclass
@@ -111,17 +116,40 @@ class Gold:
         return time.monotonic() - begun
 
 
-def pair(on: Writers, off: Writers, gold: Gold, seconds: float) -> float:
-    """Rate with the webhook on ÷ rate with the webhook off, of two blocks in random order."""
+def reading(writers: Writers, seconds: float) -> float:
+    """Rate of WRITERS while each object that they put is read once, no faster and no slower than they put."""
+    first = len(writers.acknowledged)
+    numbers = itertools.count(first)
+    ended = threading.Event()
+
+    def read(_reader: int) -> None:
+        for number in numbers:
+            while number >= len(writers.acknowledged) or not writers.acknowledged[number]:
+                if ended.is_set():
+                    return
+                time.sleep(0.01)
+            writers.lake.get(writers.container, f"{number}.json")
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        readers = [pool.submit(read, reader) for reader in range(WRITERS)]
+        begun, stopped = writers.work(seconds)
+        ended.set()
+        for reader in readers:
+            reader.result()
+    return writers.rate(begun, stopped)
+
+
+def compare(on: Writers, off: Writers, gold: Gold, seconds: float) -> dict[str, float]:
+    """Rates of a round of blocks in random order: `on`, `off` (the webhook), `read` (off, each object read once)."""
     rates = {}
-    for writers in random.sample([on, off], 2):
-        if writers is on:
+    for way in random.sample(["on", "off", "read"], 3):
+        if way == "on":
             begun, ended = on.work(RAMP + seconds)
-            rates["on"] = on.rate(begun + RAMP, ended)
+            rates[way] = on.rate(begun + RAMP, ended)
             gold.catch_up()
         else:
-            rates["off"] = off.rate(*off.work(seconds))
-    return rates["on"] / rates["off"]
+            rates[way] = reading(off, seconds) if way == "read" else off.rate(*off.work(seconds))
+    return rates
 
 
 def watch(writers: Writers, gold: Gold, seconds: float) -> tuple[list[float], list[float]]:
@@ -170,7 +198,7 @@ def main() -> None:
     """Take the figures and print them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10, help="of the long run; 0: none")
-    parser.add_argument("--pairs", type=int, default=4, help="of blocks with and without the webhook")
+    parser.add_argument("--rounds", type=int, default=4, help="of blocks with and without the webhook; 0: none")
     parser.add_argument("--block", type=float, default=30, help="seconds of a block")
     parser.add_argument("--figure", type=Path, default=ROOT / "docs/figures/keeping-up.svg")
     arguments = parser.parse_args()
@@ -180,7 +208,7 @@ def main() -> None:
     gold = Gold(on)
     off.work(RAMP)  # what is slow at first in a new lake is not to be measured
     print("| figure | value |\n|---|---|", flush=True)
-    ratios = [pair(on, off, gold, arguments.block) for _ in range(arguments.pairs // 2)]
+    rounds = [compare(on, off, gold, arguments.block) for _ in range(arguments.rounds // 2)]
     if arguments.minutes:
         before, whole = cpu_of_services(), busy()
         first = len(on.acknowledged)
@@ -203,9 +231,13 @@ def main() -> None:
         told = ", ".join(f"{name} {value:.2f}" for name, value in [*services, ("clients and others", rest)])
         print(f"| CPU of the machine, s/s | {whole:.2f}, most of it: {told} |")
         plot(arguments.figure, times, lags, [when - begun for when in on.acknowledged[first:]])
-    ratios += [pair(on, off, gold, arguments.block) for _ in range(arguments.pairs - len(ratios))]
-    if ratios:
-        print(f"| PUT rate with the webhook on ÷ off (goal {1 - GOAL_LOSS:g}) | {Ratios(ratios)} |")
+    rounds += [compare(on, off, gold, arguments.block) for _ in range(arguments.rounds - len(rounds))]
+    if len(rounds) > 1:
+        for way in ("off", "on", "read"):
+            print(f"| PUT/s in blocks, {WAYS[way]} | {statistics.median(rates[way] for rates in rounds):.1f} |")
+        on_off, read_off = ([rates[way] / rates["off"] for rates in rounds] for way in ("on", "read"))
+        print(f"| PUT rate with the webhook on ÷ off (goal {1 - GOAL_LOSS:g}) | {Ratios(on_off)} |")
+        print(f"| PUT rate, each object read once ÷ off | {Ratios(read_off)} |")
 
 
 if __name__ == "__main__":

@@ -85,6 +85,12 @@ class Lake:
         address = f"{self.storage}/{container}/{name}"
         self.session().put(address, data=data, headers=headers, timeout=TIMEOUT).raise_for_status()
 
+    def get(self, container: str, name: str) -> bytes:
+        """An object's content, past the API."""
+        answer = self.session().get(f"{self.storage}/{container}/{name}", timeout=TIMEOUT)
+        answer.raise_for_status()
+        return answer.content
+
     def fill(self, container: str, count: int) -> float:
         """Put COUNT sensor files by WRITERS clients; seconds that it took."""
         return timed(lambda number: self.put(container, f"{number}.json", sensor_file(number)), range(count))
