@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import requests
 from neocampus_lake.client import LakeClient
+from neocampus_lake.errors import NotFound
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROXIES = ("data1", "data2", "data3")
@@ -97,7 +98,10 @@ class Lake:
 
     def readings(self, container: str, first: int) -> Iterator[int]:
         """Numbers of the readings that can be queried through the API, in order, from FIRST on."""
-        if MEASUREMENT not in self.api.measurements(container):
+        try:
+            if MEASUREMENT not in self.api.measurements(container):
+                return
+        except NotFound:  # the container is the API's once the workflow has seen its first object
             return
         for point in self.api.points(container, MEASUREMENT, start=stamp(first)):
             yield round(point["value"])
