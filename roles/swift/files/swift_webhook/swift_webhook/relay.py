@@ -157,16 +157,15 @@ class TokenBucket:
         return max(0.0, (1 - self._tokens) / self._rate)
 
     def take(self) -> None:
-        """Take one, below zero where a full batch did not wait."""
+        """Take one; where a full batch did not wait, there was perhaps none, and none is owed for it."""
         self.wait_time()
-        self._tokens -= 1
+        self._tokens = max(0.0, self._tokens - 1)
 
 
 class UnderWay:
     """The runs that Airflow has not ended yet, as far as is known; `most` at once, 0: any number.
 
-    Airflow is asked only where a batch waits for that, first after half of what the last run took, then every LOOK
-    seconds. A run that it does not tell of ends after `longest` seconds. After a restart nothing is known to be under
+    Airflow is asked only where a batch waits for that, LOOK seconds after the start and then every LOOK seconds. A run that it does not tell of ends after `longest` seconds. After a restart nothing is known to be under
     way.
     """
 
@@ -175,14 +174,13 @@ class UnderWay:
     def __init__(self, airflow: Starter, most: int, longest: float, clock: Callable[[], float]) -> None:
         self._airflow, self._most, self._longest, self._clock = airflow, most, longest, clock
         self._runs: dict[str, tuple[float, float]] = {}  # when it was started, when to ask next
-        self._usual = 2 * self.LOOK
         self._problem = ""
 
     def started(self, run: str) -> None:
         """A run was started."""
         if self._most:
             now = self._clock()
-            self._runs[run] = now, now + max(self.LOOK, self._usual / 2)
+            self._runs[run] = now, now + self.LOOK
 
     def wait_time(self) -> float:
         """Seconds until it is worth asking again whether another run may be started; 0 where it may."""
@@ -205,8 +203,6 @@ class UnderWay:
         else:
             self._problem = ""
         now = self._clock()
-        if ended:
-            self._usual = (self._usual + now - since) / 2
         self._runs[run] = since, now + self.LOOK
         return ended or now - since > self._longest
 
