@@ -165,8 +165,8 @@ class TokenBucket:
 class UnderWay:
     """The runs that Airflow has not ended yet, as far as is known; `most` at once, 0: any number.
 
-    Airflow is asked only where a batch waits for that, LOOK seconds after the start and then every LOOK seconds. A run that it does not tell of ends after `longest` seconds. After a restart nothing is known to be under
-    way.
+    Airflow is asked only where a batch waits for that, LOOK seconds after the start and then every LOOK seconds. A run
+    that it does not tell of ends after `longest` seconds. After a restart nothing is known to be under way.
     """
 
     LOOK = 0.25
