@@ -95,7 +95,7 @@ def images(put):
     shown = {"other_data": {"image_content": {"main_object": ["Cat"], "secondary_object": ["tree"]}}}
     first = put("large.jpg", picture(320), "image/jpeg", shown)
     return first, put(
-        "small.jpg", picture(200), "image/jpeg", {"other_data": {"image_content": {"main_object": "Cat"}}}
+        "small.jpg", picture(200), "image/jpeg", {"other_data": {"image_content": {"main_object": ["Cat"]}}}
     )
 
 
