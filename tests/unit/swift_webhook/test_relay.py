@@ -609,6 +609,23 @@ def test_runs_under_way_hold_up_the_next_one_until_airflow_has_ended_one(airflow
     assert under_way.wait_time() == 0  # they take too long to hold up others
 
 
+def test_a_run_that_is_asked_for_late_delays_none_after_it(airflow):
+    clock = Clock()
+    under_way = UnderWay(airflow, 1, 20.0, clock)
+    under_way.started("a")
+    clock.now += 300.0  # nothing was to be sent
+    assert under_way.wait_time() == 0
+    under_way.started("b")
+    assert under_way.wait_time() <= UnderWay.LOOK
+
+
+def test_full_batches_owe_no_time_to_those_after_them():
+    bucket = TokenBucket(0.5, 2, lambda: 0.0)
+    for _ in range(10):
+        bucket.take()
+    assert bucket.wait_time() == pytest.approx(2.0)
+
+
 def test_any_number_of_runs_under_way(airflow):
     under_way = UnderWay(airflow, 0, 20.0, Clock())
     for run in range(100):

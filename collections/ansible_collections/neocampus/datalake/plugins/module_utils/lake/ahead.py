@@ -31,7 +31,7 @@ class ReadAhead:
 
     def __init__(self, open_object: Callable[[Event], BinaryIO], wanted: Iterable[Event]) -> None:
         self._open_object = open_object
-        self._wanted: Iterator[Event] = iter(list(wanted))
+        self._wanted: Iterator[Event] = iter(wanted)
         self._fetched: dict[int, Future[bytes | None]] = {}
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="read-ahead")
         self._fill()
