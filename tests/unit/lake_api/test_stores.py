@@ -155,3 +155,50 @@ def test_who_waits_may_be_called_off():
 
     anyio.run(run)
     assert batches == [[1], [2, 3]]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_who_is_first_waits_for_those_who_are_coming(late):
+    batches = []
+
+    async def run():
+        together = Together(lambda items: batches.append(list(items)), seconds=0.2)
+
+        async def come(item, after):
+            with together.coming() as here:
+                await anyio.sleep(after)
+                here()
+                await together.do([item])
+
+        begun = anyio.current_time()
+        async with anyio.create_task_group() as group:
+            group.start_soon(come, 1, 0)
+            group.start_soon(come, 2, 0.05)
+            if late:
+                group.start_soon(come, 3, 0.6)
+        return anyio.current_time() - begun
+
+    seconds = anyio.run(run)
+    assert batches == ([[1, 2], [3]] if late else [[1, 2]])
+    assert late or seconds < 0.2
+
+
+def test_who_does_not_come_after_all_is_not_waited_for():
+    batches = []
+
+    async def run():
+        together = Together(lambda items: batches.append(list(items)), seconds=30)
+
+        async def break_off():
+            with pytest.raises(ValueError), together.coming():
+                await anyio.sleep(0.05)
+                raise ValueError
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(break_off)
+            await anyio.sleep(0.01)
+            with anyio.fail_after(10):
+                await together.do([1])
+
+    anyio.run(run)
+    assert batches == [[1]]

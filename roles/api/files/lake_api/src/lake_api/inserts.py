@@ -22,6 +22,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -206,13 +207,16 @@ class Inserter:
 
     async def _put_all(self, uploads: Sequence[Upload]) -> None:
         """Steps 4 and 5."""
-        try:
-            async with anyio.create_task_group() as group:
-                for upload in uploads:
-                    group.start_soon(self._put, upload)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._settle(uploads)
+        soon = all(upload.whole for upload in uploads)  # what still comes from its client may take any time
+        with self._marks.coming() if soon else nullcontext(lambda: None) as here:
+            try:
+                async with anyio.create_task_group() as group:
+                    for upload in uploads:
+                        group.start_soon(self._put, upload)
+            finally:
+                here()
+                with anyio.CancelScope(shield=True):
+                    await self._settle(uploads)
 
     async def _put(self, upload: Upload) -> None:
         """Step 4 for one object."""
@@ -234,13 +238,13 @@ class Inserter:
                 upload.error = error
                 upload.uncertain = isinstance(error, SwiftAway) and error.uncertain and upload.whole
                 return
-        md5 = upload.md5.hexdigest()
+        md5 = etag if upload.form else upload.md5.hexdigest()
         if etag and etag != md5:
             log.error("object %s: Swift has etag %s for content of MD5 %s", upload.object_id, etag, md5)
             upload.error = ApiError(502, "checksum_mismatch", "the content changed on its way to Swift; send it again")
             upload.uncertain = True
             return
-        upload.stored = True
+        upload.etag, upload.stored = md5, True
 
     async def _settle(self, uploads: Sequence[Upload]) -> None:
         """Step 5, and the end of the documents of what is not stored."""
@@ -261,7 +265,7 @@ class Inserter:
     def _mark(self, uploads: Sequence[Upload]) -> None:
         """Step 5, for those that are stored. Blocks."""
         for store, group in _by_store(uploads).items():
-            stored = {upload.object_id: (upload.md5.hexdigest(), upload.size) for upload in group}
+            stored = {upload.object_id: (upload.etag, upload.size) for upload in group}
             try:
                 self._stores.metadata.mark_stored_many(store, stored)
             except Exception as error:

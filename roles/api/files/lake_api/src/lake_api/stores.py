@@ -9,7 +9,8 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -32,6 +33,8 @@ IDS_SECONDS = 1.0
 """How long ids that were reserved ahead may be given out: by that ids may be younger than those that another process
 gives at the same moment."""
 _IDS_AHEAD = 64
+GATHER_SECONDS = 0.025
+"""How long work that could be done at once waits at most for others who are known to come with the same."""
 
 
 async def blocking(function: Callable[..., T], *given: Any, **named: Any) -> T:
@@ -101,15 +104,38 @@ def influx_client(settings: Settings) -> InfluxDB:
 
 
 class Together(Generic[T]):
-    """Work that costs as much for many items as for one: what is given while some is under way is done together.
+    """Work that costs as much for many items as for one: what is given at about the same time is done together.
 
-    `work` blocks and must not raise: it says on each item what became of it.
+    It begins when no other is under way and nobody is `coming` any more, or `seconds` after that. `work` blocks and
+    must not raise: it says on each item what became of it.
     """
 
-    def __init__(self, work: Callable[[list[T]], None]) -> None:
-        self._work = work
+    def __init__(self, work: Callable[[list[T]], None], seconds: float = GATHER_SECONDS) -> None:
+        self._work, self._seconds = work, seconds
         self._gathered: list[T] = []
         self._lock = asyncio.Lock()
+        self._coming = 0
+        self._all_here = asyncio.Event()
+
+    @contextmanager
+    def coming(self) -> Iterator[Callable[[], None]]:
+        """Announces a call of `do`, which calls what this gives when it is made; the context's end does so too."""
+        expected = True
+
+        def here() -> None:
+            nonlocal expected
+            if expected:
+                expected = False
+                self._coming -= 1
+                if not self._coming:
+                    self._all_here.set()
+
+        self._coming += 1
+        self._all_here.clear()
+        try:
+            yield here
+        finally:
+            here()
 
     async def do(self, items: Iterable[T]) -> None:
         """Returns when the work is done on these."""
@@ -118,6 +144,9 @@ class Together(Generic[T]):
         async with self._lock:
             # Who comes first does it for all that wait here; they then find another list.
             if gathered is self._gathered:
+                if self._coming:
+                    with anyio.move_on_after(self._seconds):
+                        await self._all_here.wait()
                 self._gathered = []
                 await blocking(self._work, gathered)
 

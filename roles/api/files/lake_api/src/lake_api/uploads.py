@@ -62,7 +62,10 @@ class Upload:
     """Whether no other part may follow in the form."""
     size: int = 0
     md5: Any = field(default_factory=lambda: hashlib.md5(usedforsecurity=False))
-    """Size and MD5 grow as the file is read."""
+    """Size and MD5 grow as the file is read; of what goes to Swift while it is read, TLS guards the way, and Swift's is
+    taken."""
+    etag: str = ""
+    """MD5 of the content in Swift, once it is there."""
     whole: bool = False
     """Whether the file, and if it is alone the form around it, came to its end."""
 
@@ -184,7 +187,7 @@ class Reader:
         if upload.form is None:
             return
         async for chunk in upload.form.chunks():
-            self.count(upload, chunk)
+            self._grow(upload, len(chunk))
             yield chunk
         # The put only ends after the form has: a form that is cut off, or goes on, must not leave an object.
         if upload.alone and (part := await upload.form.part()):
@@ -195,12 +198,15 @@ class Reader:
 
     def count(self, upload: Upload, chunk: bytes) -> None:
         """Add a chunk to size and MD5. ApiError 413 where it gets too large."""
-        upload.size += len(chunk)
+        self._grow(upload, len(chunk))
+        upload.md5.update(chunk)
+
+    def _grow(self, upload: Upload, count: int) -> None:
+        upload.size += count
         if upload.size > self._limits.object_bytes:
             raise ApiError(
                 413, "too_large", f"a file may have {self._limits.object_bytes} bytes at most; insert it in pieces"
             )
-        upload.md5.update(chunk)
 
     async def _spool(self, upload: Upload, form: forms.FormReader) -> None:
         """Keep the rest of a file on disk until the form, which may have metadata after it, is over."""
