@@ -104,6 +104,10 @@ bench: tools ## Take the figures of the running local lake (docs/figures.md)
 bench-drain: tools ## Measure how fast stored objects get into gold once the event path is let go (OBJECTS="1000 10000 50000")
 	python tests/bench/drain.py --objects $(or $(OBJECTS),1000 10000 50000)
 
+.PHONY: bench-files
+bench-files: tools ## Take large files of each kind through the lake: records a second, a worker's memory (KINDS="rows" MEGABYTES=2000)
+	python tests/bench/files.py $(KINDS) --megabytes $(or $(MEGABYTES),100)
+
 .PHONY: bench-ingest
 bench-ingest: tools ## Compare inserting through the API with python-swiftclient (PAIRS=12)
 	python tests/bench/ingest.py --pairs $(or $(PAIRS),12)
