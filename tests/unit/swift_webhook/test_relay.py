@@ -589,7 +589,7 @@ def test_runs_under_way_hold_up_the_next_one_until_airflow_has_ended_one(airflow
     airflow.slow = None
     for run in "ab":
         assert under_way.wait_time() == 0
-        under_way.started(run)
+        under_way.started(run, 1)
     wait = under_way.wait_time()
     assert wait > 0 and airflow.asked == []  # neither can have ended yet
     clock.now += wait
@@ -599,11 +599,11 @@ def test_runs_under_way_hold_up_the_next_one_until_airflow_has_ended_one(airflow
     clock.now += UnderWay.LOOK
     assert under_way.wait_time() == 0
     assert under_way.wait_time() == 0 and airflow.asked[2:] == ["a", "b"]
-    under_way.started("c")
+    under_way.started("c", 1)
     airflow.answers = [StoreError("away")]
     clock.now += 2 * UnderWay.LOOK
     assert under_way.wait_time() == 0  # c has ended; of a nothing is known
-    under_way.started("d")
+    under_way.started("d", 1)
     airflow.slow = None
     clock.now += 25.0
     assert under_way.wait_time() == 0  # they take too long to hold up others
@@ -612,11 +612,22 @@ def test_runs_under_way_hold_up_the_next_one_until_airflow_has_ended_one(airflow
 def test_a_run_that_is_asked_for_late_delays_none_after_it(airflow):
     clock = Clock()
     under_way = UnderWay(airflow, 1, 20.0, clock)
-    under_way.started("a")
+    under_way.started("a", 1)
     clock.now += 300.0  # nothing was to be sent
     assert under_way.wait_time() == 0
-    under_way.started("b")
+    under_way.started("b", 1)
     assert under_way.wait_time() <= UnderWay.LOOK
+
+
+def test_a_full_batch_is_given_its_time(airflow):
+    clock = Clock()
+    under_way = UnderWay(airflow, 1, 20.0, clock)
+    airflow.slow = None
+    under_way.started("full", 500)
+    clock.now += 69.0
+    assert under_way.wait_time() > 0
+    clock.now += 2.0
+    assert under_way.wait_time() == 0
 
 
 def test_full_batches_owe_no_time_to_those_after_them():
@@ -630,7 +641,7 @@ def test_any_number_of_runs_under_way(airflow):
     under_way = UnderWay(airflow, 0, 20.0, Clock())
     for run in range(100):
         assert under_way.wait_time() == 0
-        under_way.started(str(run))
+        under_way.started(str(run), 1)
 
 
 def test_while_airflow_is_busy_batches_grow_and_a_full_one_waits_too(make_relay, put, airflow):

@@ -81,8 +81,8 @@ class Settings:
         Airflow far more than an event does). A full batch does not wait.
     runs_under_way: how many of its runs the relay lets Airflow have at once; 0: any number. Where Airflow is slower
         than the events, the batches grow instead of its queue.
-    run_seconds: a run that is under way for longer does not count any more: what one object takes long for must not
-        hold up the others.
+    run_seconds: a run that is under way for longer, and a tenth of a second more for each of its events, does not count
+        any more: what one object takes long for must not hold up the others.
     backoff, max_backoff: seconds before the first repetition after a failure, and between repetitions at most.
     """
 
@@ -166,34 +166,36 @@ class UnderWay:
     """The runs that Airflow has not ended yet, as far as is known; `most` at once, 0: any number.
 
     Airflow is asked only where a batch waits for that, LOOK seconds after the start and then every LOOK seconds. A run
-    that it does not tell of ends after `longest` seconds. After a restart nothing is known to be under way.
+    that it does not tell of ends after `longest` seconds and EACH more for each of its events: one slow object alone
+    holds nothing up for long, a full batch is given its time. After a restart nothing is known to be under way.
     """
 
     LOOK = 0.25
+    EACH = 0.1
 
     def __init__(self, airflow: Starter, most: int, longest: float, clock: Callable[[], float]) -> None:
         self._airflow, self._most, self._longest, self._clock = airflow, most, longest, clock
-        self._runs: dict[str, tuple[float, float]] = {}  # when it was started, when to ask next
+        self._runs: dict[str, tuple[float, float]] = {}  # until when it counts, when to ask next
         self._problem = ""
 
-    def started(self, run: str) -> None:
-        """A run was started."""
+    def started(self, run: str, events: int) -> None:
+        """A run of so many events was started."""
         if self._most:
             now = self._clock()
-            self._runs[run] = now, now + self.LOOK
+            self._runs[run] = now + self._longest + self.EACH * events, now + self.LOOK
 
     def wait_time(self) -> float:
         """Seconds until it is worth asking again whether another run may be started; 0 where it may."""
         if not self._most or len(self._runs) < self._most:
             return 0.0
-        for run, (since, look) in list(self._runs.items()):
-            if self._clock() >= look and self._has_ended(run, since):
+        for run, (until, look) in list(self._runs.items()):
+            if self._clock() >= look and self._has_ended(run, until):
                 del self._runs[run]
         if len(self._runs) < self._most:
             return 0.0
-        return max(0.001, min(look for _since, look in self._runs.values()) - self._clock())
+        return max(0.001, min(look for _until, look in self._runs.values()) - self._clock())
 
-    def _has_ended(self, run: str, since: float) -> bool:
+    def _has_ended(self, run: str, until: float) -> bool:
         try:
             ended = self._airflow.ended(run)
         except StoreError as error:
@@ -203,8 +205,8 @@ class UnderWay:
         else:
             self._problem = ""
         now = self._clock()
-        self._runs[run] = since, now + self.LOOK
-        return ended or now - since > self._longest
+        self._runs[run] = until, now + self.LOOK
+        return ended or now > until
 
 
 class Relay:
@@ -392,7 +394,7 @@ class Relay:
                 log.info(
                     "run %s started with %d events%s", run, len(payloads), "" if new else " (it was there already)"
                 )
-                self._under_way.started(run)
+                self._under_way.started(run, len(payloads))
                 self.state.delivered += len(payloads)
                 self.state.runs += 1
                 self.state.last_success = time.time()
