@@ -135,7 +135,7 @@ class Audit:
         self._empty = asyncio.Event()
         self._empty.set()
         self._writer: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._hurry = asyncio.Event()
         self.written = 0
         """Events that this process has written."""
 
@@ -165,7 +165,8 @@ class Audit:
             self._writer = asyncio.get_running_loop().create_task(self._write_all())
 
     async def settle(self, seconds: float = 2.0) -> None:
-        """Wait until what this process has noted is written, but not longer than `seconds`."""
+        """Have what this process has noted written now; waits for it, but not longer than `seconds`."""
+        self._hurry.set()
         try:
             await asyncio.wait_for(self._empty.wait(), seconds)
         except TimeoutError:
@@ -173,8 +174,6 @@ class Audit:
 
     async def stop(self) -> None:
         """Write the rest down, within a time; what is left goes to the log."""
-        self._stopping = True
-        self._more.set()
         if self._writer is not None:
             await self.settle(self._settings.stop_seconds)
             self._writer.cancel()
@@ -188,8 +187,8 @@ class Audit:
         pause = _FIRST_PAUSE
         while True:
             await self._more.wait()
-            if len(self._waiting) < self._settings.batch and not self._stopping:
-                await asyncio.sleep(self._settings.interval_seconds)
+            if len(self._waiting) < self._settings.batch:
+                await self._gather()
             batch = [self._waiting[n] for n in range(min(len(self._waiting), self._settings.batch))]
             try:
                 await blocking(self._write, batch)
@@ -204,7 +203,15 @@ class Audit:
                 self._waiting.popleft()
             if not self._waiting:
                 self._more.clear()
+                self._hurry.clear()
                 self._empty.set()
+
+    async def _gather(self) -> None:
+        """Let more come together for a while, unless somebody waits."""
+        try:
+            await asyncio.wait_for(self._hurry.wait(), self._settings.interval_seconds)
+        except TimeoutError:
+            return
 
     def _write(self, batch: list[dict[str, Any]]) -> None:
         try:

@@ -91,7 +91,7 @@ class Logins:
             except DuplicateKeyError:  # one that has expired, or that another process has made just now
                 self._failures.delete_one({"_id": key, "expires_at": {"$lte": now}})
                 continue
-            return int(found["failures"])
+            return int(found["failures"]) if found else 1
 
     @staticmethod
     def _refused(seconds: float) -> ApiError:

@@ -48,7 +48,10 @@ class Metrics:
             "lake_api_requests_under_way", "Requests under way", multiprocess_mode="livesum", registry=registry
         )
         self.away = Counter(
-            "lake_api_upstream_errors", "Requests refused as a part of the lake was away", ["service"], registry=registry
+            "lake_api_upstream_errors",
+            "Requests refused as a part of the lake was away",
+            ["service"],
+            registry=registry,
         )
         self.waiting = Gauge(
             "lake_api_audit_waiting",
@@ -117,9 +120,11 @@ class Listener:
         if server.metrics_port is None:
             return
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(registry)
         local = ipaddress.ip_address(server.metrics_host).is_loopback
-        given = {} if local or not server.certificate else {"certfile": str(server.certificate), "keyfile": str(server.key)}
+        given = (
+            {} if local or not server.certificate else {"certfile": str(server.certificate), "keyfile": str(server.key)}
+        )
         listening, _thread = start_http_server(server.metrics_port, server.metrics_host, registry=registry, **given)
         if isinstance(listening.socket, ssl.SSLSocket):
             self._context = listening.socket.context
@@ -135,4 +140,4 @@ def forget(pid: int | None) -> None:
     from prometheus_client.multiprocess import mark_process_dead
 
     if pid is not None:
-        mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        mark_process_dead(pid)

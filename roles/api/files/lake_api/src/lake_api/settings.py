@@ -160,8 +160,8 @@ class Walls(_Section):
     longest_block_seconds: float = Field(default=3600, gt=0)
     answer_seconds: float = Field(default=120, gt=0)
     """Within which the answer has to begin, where the request is no upload."""
-    silence_seconds: float = Field(default=60, gt=0)
-    """How long a client may send nothing in the middle of a body."""
+    silence_seconds: float = Field(default=300, gt=0)
+    """How long a client may send nothing in the middle of an upload."""
     body_bytes: int = Field(default=MIB, ge=1)
     """Largest body, where it is no upload."""
 

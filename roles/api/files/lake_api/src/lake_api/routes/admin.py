@@ -31,9 +31,7 @@ Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Its `id
 RoleName = Annotated[str, Path(min_length=1, max_length=255, description="The role's name.")]
 Kind = Annotated[Literal["users", "groups"], Path(description="Whose role it is.")]
 _NAME = Field(default=None, min_length=1, max_length=255, description="Exactly this one.")
-_DOMAIN = Field(
-    default=None, min_length=1, max_length=255, description="Name of their domain; people's when left out."
-)
+_DOMAIN = Field(default=None, min_length=1, max_length=255, description="Name of their domain; people's when left out.")
 
 
 class User(BaseModel):
@@ -232,6 +230,13 @@ async def _ask_project(lake: Lake, identity: Identity, project_id: str) -> dict[
     return dict(found["project"])
 
 
+def _within(identity: Identity, project_id: str) -> None:
+    """ApiError 403 for another project than the token's, whether or not there is one, unless the token is of an
+    administrator of the lake."""
+    if not identity.everywhere and project_id != identity.project_id:
+        raise forbidden("you administer the project of your token alone; log in again with the other one")
+
+
 async def _role_id(lake: Lake, identity: Identity, name: str) -> str:
     found = await lake.keystone.ask_as(identity, "GET", "/roles", "list roles", params={"name": name})
     if not found["roles"]:
@@ -315,7 +320,7 @@ async def get_user(user_id: Id, identity: Administrator, lake: TheLake) -> Any:
     summary="Make a user",
 )
 async def create_user(request: Request, new: NewUser, identity: Administrator, lake: TheLake) -> Any:
-    """An account that Keystone keeps itself. In a domain whose people are in a directory: 403, `read_only_directory`."""
+    """An account that Keystone keeps itself; where people are in a directory: 403, `read_only_directory`."""
     note(request.scope, target=f"user {new.name}")
     wanted = {**_given(new), "domain_id": await _domain_id(lake, identity, new.domain)}
     wanted.pop("domain")
@@ -329,9 +334,7 @@ async def create_user(request: Request, new: NewUser, identity: Administrator, l
     response_model=User,
     summary="Change or disable a user",
 )
-async def change_user(
-    request: Request, user_id: Id, change: UserChange, identity: Administrator, lake: TheLake
-) -> Any:
+async def change_user(request: Request, user_id: Id, change: UserChange, identity: Administrator, lake: TheLake) -> Any:
     """Who is disabled can't log in, and has no valid token any more."""
     note(request.scope, target=f"user {user_id}")
     path = f"/users/{user_id}"
@@ -375,9 +378,7 @@ async def list_projects(identity: Administrator, lake: TheLake, given: Annotated
         own = await _ask_project(lake, identity, identity.project_id or "")
         found = [own] if given.domain in (None, identity.project_domain) else []
     items = [
-        _project(one)
-        for one in found
-        if given.name in (None, one["name"]) and given.enabled in (None, one["enabled"])
+        _project(one) for one in found if given.name in (None, one["name"]) and given.enabled in (None, one["enabled"])
     ]
     query = ("projects", identity.project_id, given.name, given.domain, given.enabled)
     return paging.of_all(items, given, query, _by_name)
@@ -391,6 +392,7 @@ async def list_projects(identity: Administrator, lake: TheLake, given: Annotated
 )
 async def get_project(project_id: Id, identity: Administrator, lake: TheLake) -> Any:
     """Any for who administers the lake; else the token's own."""
+    _within(identity, project_id)
     return _project(await _ask_project(lake, identity, project_id))
 
 
@@ -425,6 +427,7 @@ async def change_project(
 ) -> Any:
     """Nobody can work in a project that is disabled; what it holds stays."""
     note(request.scope, target=f"project {project_id}")
+    _within(identity, project_id)
     found = await lake.keystone.ask_as(
         identity, "PATCH", f"/projects/{project_id}", "change the project", json={"project": _given(change)}
     )
@@ -497,11 +500,10 @@ def _who(found: dict[str, Any] | None) -> dict[str, Any] | None:
     response_model=AssignmentList,
     summary="Who has which role in a project",
 )
-async def list_assignments(
-    identity: Administrator, lake: TheLake, given: Annotated[AssignmentQuery, Query()]
-) -> Any:
+async def list_assignments(identity: Administrator, lake: TheLake, given: Annotated[AssignmentQuery, Query()]) -> Any:
     """Of users and groups, in the token's project or, for who administers the lake, in any."""
     project = given.project or identity.project_id or ""
+    _within(identity, project)
     wanted: dict[str, Any] = {"scope.project.id": project, "include_names": "true", "include_subtree": "true"}
     wanted |= {f"{kind}.id": value for kind, value in (("user", given.user), ("group", given.group)) if value}
     if given.effective:
@@ -529,6 +531,7 @@ async def list_assignments(
 
 async def _assign(lake: Lake, identity: Identity, method: str, place: tuple[str, str, str, str]) -> Response:
     project_id, kind, whose, role = place
+    _within(identity, project_id)
     doing = f"{'give' if method == 'PUT' else 'take'} role {role!r}"
     role_id = await _role_id(lake, identity, role)
     path = f"/projects/{project_id}/{kind}/{whose}/roles/{quote(role_id, safe='')}"

@@ -397,9 +397,7 @@ async def drop_credential(request: Request, credential_id: CredentialId, identit
     return Response(status_code=204)
 
 
-@router.put(
-    "/password", status_code=204, responses=errors(400, 401, 403, 413, 429, 503), summary="Change my password"
-)
+@router.put("/password", status_code=204, responses=errors(400, 401, 403, 413, 429, 503), summary="Change my password")
 async def change_password(request: Request, given: Passwords, identity: Anybody, lake: TheLake) -> Response:
     """Of an account that Keystone keeps itself; one of a directory is changed there (403, `read_only_directory`).
     All tokens of the user are revoked. A wrong current password counts as a failed log-in."""
