@@ -21,7 +21,8 @@ description:
   - Members are added and removed one at a time. The next change waits until the set has settled.
   - A set is made only when every member in the list answers and none of them belongs to a set, so that a lost member
     never starts a second set.
-  - Members not in O(members) are removed. Roles, users, indexes and documents that are not in the arguments are left alone.
+  - Members not in O(members) are removed. Roles, users, indexes and documents that are not in the arguments are left
+    alone.
 requirements:
   - pymongo >= 4.0 on the target, in the interpreter that runs the module
   - MongoDB >= 5.0 with key file authentication and TLS

@@ -126,7 +126,7 @@ class Observe:
         walls = self._walls
         complete = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
         upload = headers.get(b"content-type", b"").lower().startswith(_UPLOADS)
-        deadline = asyncio.timeout(None if upload else walls.answer_seconds)
+        deadline, entered = asyncio.timeout(None if upload else walls.answer_seconds), False
 
         async def counted_receive() -> Message:
             nonlocal received, complete
@@ -163,7 +163,8 @@ class Observe:
             nonlocal status, sent, over
             if message["type"] == "http.response.start":
                 status = message["status"]
-                deadline.reschedule(None)
+                if entered and not deadline.expired():
+                    deadline.reschedule(None)
                 message["headers"] = [*message.get("headers", []), (b"x-request-id", identity.encode())]
                 if status >= 400 and not complete and (received or b"expect" not in headers):
                     try:
@@ -181,14 +182,16 @@ class Observe:
                 watcher.begin(scope)
                 begun.append(watcher)
             async with deadline:
+                entered = True
                 await self.app(scope, counted_receive, counted_send)
         except ApiError as error:  # of a watcher: those of the app were answered there
             await respond(error)(scope, counted_receive, counted_send)
         except TimeoutError:
-            if not deadline.expired():
+            if not deadline.expired() or (status and not over):
                 raise
-            log.error("no answer within %s s", walls.answer_seconds)
-            await respond(_TOO_LATE)(scope, counted_receive, counted_send)
+            if not status:
+                log.error("no answer within %s s", walls.answer_seconds)
+                await respond(_TOO_LATE)(scope, counted_receive, counted_send)
         except Exception:
             if not over:  # the connection has to be cut; else the error was logged and answered
                 raise

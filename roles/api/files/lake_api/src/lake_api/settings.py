@@ -157,7 +157,7 @@ class Walls(_Section):
     """How long a failure counts."""
     block_seconds: float = Field(default=30, gt=0)
     """How long the first block lasts; each further failure doubles it."""
-    longest_block_seconds: float = Field(default=3600, gt=0)
+    longest_block_seconds: float = Field(default=900, gt=0)
     answer_seconds: float = Field(default=120, gt=0)
     """Within which the answer has to begin, where the request is no upload."""
     silence_seconds: float = Field(default=300, gt=0)
