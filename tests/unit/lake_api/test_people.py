@@ -13,6 +13,8 @@ from lake_api.revocations import Revocations
 from starlette.testclient import TestClient
 
 KEYSTONE = "https://keystone.test:5000/v3"
+DIRECTORY = "You are not authorized to perform the requested action."
+"""What Keystone says of a directory that it only reads."""
 ADA = {"id": "u1", "name": "ada", "domain_id": "campus-id", "enabled": True}
 PROJECTS = [
     {"id": "p2", "name": "beta", "domain_id": "campus-id", "enabled": True, "description": None},
@@ -191,7 +193,7 @@ def test_password(api, answers, error_of):
     answers("POST", "/users/u1/password", refused(401), 401)
     message = error_of(api.put("/api/v1/auth/password", json=given), 400, "wrong_password")
     assert "s3cr3t" not in message
-    answers("POST", "/users/u1/password", refused(403, "LDAP does not support write operations"), 403)
+    answers("POST", "/users/u1/password", refused(403, DIRECTORY), 403)
     error_of(api.put("/api/v1/auth/password", json=given), 403, "read_only_directory")
     answers("POST", "/users/u1/password", None, 204)
     assert api.put("/api/v1/auth/password", json=given).status_code == 204
@@ -271,10 +273,12 @@ def test_users_by_pages(api, everywhere, answers):
 
 def test_directory_that_is_only_read(api, everywhere, answers, error_of):
     answers("GET", "/domains", {"domains": [{"id": "campus-id"}]})
-    answers("POST", "/users", refused(403, "LDAP does not support write operations"), 403)
+    answers("POST", "/users", refused(403, DIRECTORY), 403)
     new = {"name": "eve", "password": "s3cr3t-guess", "domain": "campus"}
     answer = api.post("/api/v1/admin/users", json=new, headers=everywhere)
     assert "s3cr3t-guess" not in error_of(answer, 403, "read_only_directory")
+    answers("POST", "/users", refused(403, DIRECTORY[:-1] + ": identity:create_user."), 403)
+    error_of(api.post("/api/v1/admin/users", json=new, headers=everywhere), 403, "forbidden")
 
 
 def test_user_that_is_disabled_is_forgotten(api, everywhere, answers, keystone):

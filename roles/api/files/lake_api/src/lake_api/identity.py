@@ -94,13 +94,25 @@ def by_application_credential(credential_id: str, secret: str) -> dict[str, Any]
     return {"methods": ["application_credential"], "application_credential": given}
 
 
-def _answer_to(error: keystone.HttpError, doing: str) -> ApiError:
+def _said(error: keystone.HttpError) -> str:
+    """Keystone's own message, without what the client puts behind it (status, request id)."""
+    return re.sub(r" \(HTTP \d+\).*", "", " ".join(str(error.message).split()))[:500]
+
+
+def _is_the_directorys(error: keystone.HttpError) -> bool:
+    """Whether Keystone can't write, rather than won't: its rules name the action that they refuse; why a directory
+    is not written it only tells where it is told to be insecure."""
+    said = _said(error)
+    return said.endswith("the requested action.") or "does not support write" in said
+
+
+def _answer_to(error: keystone.HttpError, doing: str, account: bool) -> ApiError:
     """What to say when Keystone does not do what somebody asked for with a token."""
-    said = " ".join(str(error.message).split())[:500]
+    said = _said(error)
     status = error.http_status
     if status == 401:
         return unauthorized(_BAD_TOKEN)
-    if status == 403 and "does not support write" in said:
+    if status == 403 and account and _is_the_directorys(error):
         return ApiError(
             403,
             "read_only_directory",
@@ -176,10 +188,12 @@ class Keystone:
         json: Any = None,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        account: bool = False,
     ) -> Any:
         """What Keystone answers to the holder of a token, by its own rules; {} where it says nothing.
 
-        ApiError 400, 401, 403, 404, 409, 503; `doing` completes the sentence "Keystone can't …".
+        `doing` completes the sentence "Keystone can't …"; `account`: it is about writing an account, which may be in a
+        directory. ApiError 400, 401, 403, 404, 409, 503.
         """
         sent = {"X-Auth-Token": identity.token, **(headers or {})}
 
@@ -192,7 +206,7 @@ class Keystone:
         try:
             return await self._ask(ask)
         except keystone.HTTPClientError as error:
-            raise _answer_to(error, doing) from None
+            raise _answer_to(error, doing, account) from None
 
     async def validate(self, token: str) -> Identity:
         """What Keystone knows of `token`. ApiError 401 when it is not valid, 503 when that can't be known."""

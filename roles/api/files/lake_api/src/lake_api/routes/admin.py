@@ -324,7 +324,7 @@ async def create_user(request: Request, new: NewUser, identity: Administrator, l
     note(request.scope, target=f"user {new.name}")
     wanted = {**_given(new), "domain_id": await _domain_id(lake, identity, new.domain)}
     wanted.pop("domain")
-    found = await lake.keystone.ask_as(identity, "POST", "/users", "make the user", json={"user": wanted})
+    found = await lake.keystone.ask_as(identity, "POST", "/users", "make the user", json={"user": wanted}, account=True)
     return _user(found["user"])
 
 
@@ -338,7 +338,9 @@ async def change_user(request: Request, user_id: Id, change: UserChange, identit
     """Who is disabled can't log in, and has no valid token any more."""
     note(request.scope, target=f"user {user_id}")
     path = f"/users/{user_id}"
-    found = await lake.keystone.ask_as(identity, "PATCH", path, "change the user", json={"user": _given(change)})
+    found = await lake.keystone.ask_as(
+        identity, "PATCH", path, "change the user", json={"user": _given(change)}, account=True
+    )
     await lake.tokens.revoke("user", user_id)
     return _user(found["user"])
 

@@ -406,7 +406,7 @@ async def change_password(request: Request, given: Passwords, identity: Anybody,
     passwords = {"original_password": _secret(given.current), "password": _secret(given.new)}
     try:
         await lake.keystone.ask_as(
-            identity, "POST", _own(identity, "password"), "change your password", json={"user": passwords}
+            identity, "POST", _own(identity, "password"), "change your password", json={"user": passwords}, account=True
         )
     except ApiError as error:
         if error.status == 401:
