@@ -146,6 +146,8 @@ def test_nothing_is_dropped_while_it_cannot_be_written(monkeypatch):
     async def run() -> None:
         away = Away(AutoReconnect("away"))
         kept = audit.Audit(away, AuditSettings(waiting=5, interval_seconds=0.01))  # type: ignore[arg-type]
+        told: list[int] = []
+        kept.tell = told.append
         for number in range(5):
             kept.reserve()
             kept.add({"number": number})
@@ -157,6 +159,7 @@ def test_nothing_is_dropped_while_it_cannot_be_written(monkeypatch):
         away.error = BulkWriteError({"writeErrors": [{"code": 11000}]})
         await kept.settle()
         assert (kept.waiting, kept.written) == (0, 5)
+        assert told[0] == 5 and told[-1] == 0
         assert [one["number"] for one in away.stored.values()] == list(range(5))
         kept.reserve()
         kept.release()

@@ -8,6 +8,9 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lake_api import paging
 from lake_api.app import create_app
 from lake_api.revocations import Revocations
 from starlette.testclient import TestClient
@@ -222,12 +225,12 @@ def test_administration_is_for_administrators(api, keystone, error_of, answers):
     tokens.append(keystone.give("none", None))
     body = {"name": "x", "password": "y", "domain": "campus"}
     for method, path in routes:
-        given = body if method == "POST" and path.endswith("users") else {"name": "x"} if method == "POST" else None
-        given = {"enabled": False} if method == "PATCH" else given
+        sent = body if method == "POST" and path.endswith("users") else {"name": "x"} if method == "POST" else None
+        sent = {"enabled": False} if method == "PATCH" else sent
         for token in tokens:
-            answer = api.request(method, path, json=given, headers={"X-Auth-Token": token})
+            answer = api.request(method, path, json=sent, headers={"X-Auth-Token": token})
             error_of(answer, 403, "forbidden")
-        error_of(api.request(method, path, json=given, headers={"X-Auth-Token": ""}), 401)
+        error_of(api.request(method, path, json=sent, headers={"X-Auth-Token": ""}), 401)
     assert answers.asked == []  # Keystone was not even asked
 
 
@@ -269,6 +272,24 @@ def test_users_by_pages(api, everywhere, answers):
         if cursor is None:
             break
     assert seen == sorted(seen) and len(set(seen)) == 7
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=4), st.uuids().map(str)), max_size=30, unique_by=lambda pair: pair[1]),
+    st.integers(1, 7),
+)
+def test_pages_have_each_item_once_in_one_order(pairs, limit):
+    items = [{"name": name.replace("\0", ""), "id": identity} for name, identity in pairs]
+    seen, cursor = [], None
+    while True:
+        asked = paging.Paged(limit=limit, cursor=cursor)
+        page = paging.of_all(items, asked, ("query",), lambda item: (item["name"], item["id"]))
+        assert len(page["items"]) <= limit
+        seen += page["items"]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert seen == sorted(items, key=lambda item: (item["name"], item["id"]))
 
 
 def test_directory_that_is_only_read(api, everywhere, answers, error_of):

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from . import __version__, errors, settings
 from .lake import Lake
-from .metrics import Measured
+from .metrics import Measured, metrics
 from .observe import Observe
 from .routes import admin, anomalies, auth, documents, gold, graph, health, objects, pipelines, tables, timeseries
 from .routes import errors as errors_of
@@ -35,6 +35,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.lake = connect(chosen)
+        app.state.lake.audit.tell = metrics().waiting.set
         try:
             yield
         finally:
@@ -60,8 +61,7 @@ def create_app(
         app.include_router(routes.router, prefix=PREFIX)
     _add_docs(app)
     _correct_openapi(app)
-    waiting = lambda: app.state.lake.audit.waiting  # noqa: E731
-    return Observe(app, chosen.walls, [Measured(waiting), Addresses(chosen.walls), Audited(app)])
+    return Observe(app, chosen.walls, [Measured(), Addresses(chosen.walls), Audited(app)])
 
 
 def _correct_openapi(app: FastAPI) -> None:

@@ -15,7 +15,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -136,6 +136,8 @@ class Audit:
         self._empty.set()
         self._writer: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
+        self.tell: Callable[[int], None] = lambda waiting: None
+        """Is told how many events wait, as often as some were written, or could not be."""
         self.written = 0
         """Events that this process has written."""
 
@@ -193,6 +195,7 @@ class Audit:
             try:
                 await blocking(self._write, batch)
             except PyMongoError as error:
+                self.tell(len(self._waiting))
                 log.error("%s events can't be written to the audit: %s", len(self._waiting), error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
@@ -201,6 +204,7 @@ class Audit:
             self.written += len(batch)
             for _event in batch:
                 self._waiting.popleft()
+            self.tell(len(self._waiting))
             if not self._waiting:
                 self._more.clear()
                 self._hurry.clear()

@@ -9,7 +9,6 @@ import ipaddress
 import os
 import ssl
 import tempfile
-import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -71,10 +70,8 @@ def metrics() -> Metrics:
 class Measured:
     """Counts requests, by the route's name: there are as many as the API has routes."""
 
-    def __init__(self, waiting: Any = None) -> None:
+    def __init__(self) -> None:
         self._metrics = metrics()
-        self._waiting = waiting
-        self._told = 0.0
 
     def begin(self, scope: Scope) -> None:
         self._metrics.under_way.inc()
@@ -90,9 +87,6 @@ class Measured:
         known.bytes_out.labels(route).inc(fields["bytes_out"])
         if service := fields.get("away"):
             known.away.labels(service).inc()
-        if self._waiting and (now := time.monotonic()) - self._told > 1:
-            self._told = now
-            known.waiting.set(self._waiting())
 
 
 def prepare() -> Path:
