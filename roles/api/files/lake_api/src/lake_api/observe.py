@@ -185,9 +185,11 @@ class Observe:
                 entered = True
                 await self.app(scope, counted_receive, counted_send)
         except ApiError as error:  # of a watcher: those of the app were answered there
+            if status:
+                raise
             await respond(error)(scope, counted_receive, counted_send)
         except TimeoutError:
-            if not deadline.expired() or (status and not over):
+            if not over and (status or not deadline.expired()):
                 raise
             if not status:
                 log.error("no answer within %s s", walls.answer_seconds)
