@@ -9,6 +9,7 @@ import logging
 from typing import Any
 
 import anyio
+import bson
 import pytest
 from lake_api import audit
 from lake_api.app import create_app
@@ -179,7 +180,31 @@ def test_what_cannot_be_written_when_it_stops_goes_to_the_log(caplog):
     with caplog.at_level(logging.ERROR):
         anyio.run(run)
     line = next(record.getMessage() for record in caplog.records if "not written to the audit" in record.getMessage())
-    assert json.loads(line.partition(": ")[2])["object_id"] == "17"
+    assert json.loads(line[line.index("{") :])["object_id"] == "17"
+
+
+def test_an_event_that_can_never_be_written_goes_to_the_log_and_holds_nothing_up(caplog):
+    class Choosy(Away):
+        def insert_many(self, batch: list[dict[str, Any]], ordered: bool) -> None:
+            for one in batch:
+                bson.encode(one)
+            self.stored |= {one["_id"]: one for one in batch if one["user"] != "refused"}
+            wrong = [n for n, one in enumerate(batch) if one["user"] == "refused"]
+            if wrong:
+                raise BulkWriteError({"writeErrors": [{"code": 121, "index": n, "errmsg": "invalid"} for n in wrong]})
+
+    async def run() -> list[str]:
+        choosy = Choosy(AutoReconnect("not raised"))
+        kept = audit.Audit(choosy, AuditSettings(interval_seconds=0.01))  # type: ignore[arg-type]
+        for user in ("ada", "\ud800", "eve", "refused", "bob"):
+            kept.reserve()
+            kept.add({"user": user})
+        await kept.stop()
+        return [one["user"] for one in choosy.stored.values()]
+
+    with caplog.at_level(logging.ERROR):
+        assert anyio.run(run) == ["ada", "eve", "bob"]
+    assert sum("not written to the audit" in record.getMessage() for record in caplog.records) == 2
 
 
 def test_requests_are_refused_while_the_audit_is_full(keystone, chosen, connect, error_of):

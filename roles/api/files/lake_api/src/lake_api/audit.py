@@ -21,8 +21,8 @@ from typing import Any, Literal
 
 import pymongo
 from bson import ObjectId
-from bson.errors import InvalidId
-from pymongo.errors import BulkWriteError, PyMongoError
+from bson.errors import BSONError, InvalidId
+from pymongo.errors import BulkWriteError, DocumentTooLarge, PyMongoError
 
 from .errors import ServiceAway, bad_request
 from .settings import Audit as AuditSettings
@@ -123,6 +123,10 @@ def shown(event: Mapping[str, Any]) -> dict[str, Any]:
     return {**event, "id": str(event["_id"]), "time": time}
 
 
+def _not_written(event: Mapping[str, Any], reason: str) -> None:
+    log.error("not written to the audit: %s: %s", reason[:200], json.dumps(event, default=str))
+
+
 class Audit:
     """Takes events, and writes them down in the background of the event loop that it was started in."""
 
@@ -182,7 +186,7 @@ class Audit:
             await asyncio.gather(self._writer, return_exceptions=True)
             self._writer = None
         for event in self._waiting:
-            log.error("not written to the audit: %s", json.dumps(event, default=str))
+            _not_written(event, "the process stops")
         self._waiting.clear()
 
     async def _write_all(self) -> None:
@@ -218,12 +222,20 @@ class Audit:
             return
 
     def _write(self, batch: list[dict[str, Any]]) -> None:
+        """Errors: PyMongoError, where it may go well later. An event that never will goes to the log."""
         try:
             self._events.insert_many(batch, ordered=False)
         except BulkWriteError as error:
-            # Those that an earlier try wrote, whose answer was lost, are there already.
-            if any(one["code"] != _DUPLICATE_KEY for one in error.details["writeErrors"]):
-                raise
+            for one in error.details["writeErrors"]:
+                # One that an earlier try wrote, whose answer was lost, is there already.
+                if one["code"] != _DUPLICATE_KEY:
+                    _not_written(batch[one["index"]], str(one.get("errmsg")))
+        except (BSONError, DocumentTooLarge, UnicodeError, OverflowError) as error:
+            if len(batch) == 1:
+                _not_written(batch[0], str(error))
+                return
+            for event in batch:
+                self._write([event])
 
     def find(
         self,
