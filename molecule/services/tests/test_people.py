@@ -258,9 +258,14 @@ one.access.failures.delete_many({})
 @pytest.fixture
 def failures_forgotten(node, lake_secrets):
     """Else those of the tests' address would block the log-ins of others."""
-    yield
     password = lake_secrets["lake_secret_mongodb_api"]
-    node("data1").check_output("/opt/neocampus/mongodb/bin/python -c %s %s", FORGET, password)
+
+    def forget() -> None:
+        node("data1").check_output("/opt/neocampus/mongodb/bin/python -c %s %s", FORGET, password)
+
+    forget()
+    yield
+    forget()
 
 
 @pytest.mark.usefixtures("failures_forgotten")
