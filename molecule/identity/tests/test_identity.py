@@ -79,6 +79,23 @@ def test_member_is_no_administrator(host, lake_secrets):
     assert roles(token) == {"member", "reader"}
 
 
+def test_administrator_of_a_project_administers_that_one_alone(host, lake_secrets):
+    _, boss, token = log_in(host, "lakeadmin", lake_secrets["password of lakeadmin"], "demo")
+    assert "admin" in roles(token) and token["is_admin_project"] is False
+    project, domain = token["project"]["id"], token["project"]["domain"]["id"]
+    of_others = ["/users", "/projects", "/domains", "/role_assignments", "/users?domain_id=default"]
+    for path, status in [
+        (f"/users?domain_id={domain}&name=guest", 200),
+        (f"/role_assignments?scope.project.id={project}&include_subtree", 200),
+        *((path, 403) for path in of_others),
+    ]:
+        assert ask(host, path, headers={"X-Auth-Token": boss})[0] == status, path
+    password = lake_secrets["lake_secret_keystone_admin"]
+    _, chief, token = log_in(host, "admin", password, "admin", domain="Default", project_domain="Default")
+    assert token["is_admin_project"] is True
+    assert ask(host, "/projects", headers={"X-Auth-Token": chief})[0] == 200
+
+
 def test_wrong_password_is_refused(host):
     assert log_in(host, "demo", "not the password", "demo")[0] == 401
 

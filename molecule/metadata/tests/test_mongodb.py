@@ -100,9 +100,9 @@ answer = [code(one.list_database_names), code(lambda: one.swift.x.find_one()), c
     [
         (
             "api",
-            ["swift", "stats", "data_historique", "upload", "mqtt", "models_management"],
+            ["swift", "stats", "data_historique", "upload", "mqtt", "models_management", "access"],
             [],
-            ["admin", "data_conso"],
+            ["admin", "data_conso", "audit"],
         ),
         ("airflow", ["swift", "stats", "data_historique", "mqtt"], ["models_management"], ["upload", "data_conso"]),
         ("gold_airflow", ["data_conso"], [], ["swift", "stats", "admin"]),
@@ -124,6 +124,30 @@ for name in {writes!r}:
     written, read, not_written, not_read = ask(node("data1"), script)
     assert set(written + read) == {0}
     assert set(not_written) == set(not_read) == {13}
+
+
+def test_the_audit_is_added_to_and_never_changed(node, lake_secrets):
+    """By the account that writes it. What the test adds expires at once: the server removes it."""
+    script = f"""
+import datetime
+events = client(username="api", password={lake_secrets["lake_secret_mongodb_api"]!r}, authSource="admin").audit.events
+added = events.insert_one({{"action": "molecule", "time": datetime.datetime(2000, 1, 1)}})
+found = code(lambda: events.find_one({{"_id": added.inserted_id}}))
+answer = [added.acknowledged, found, [
+    code(lambda: events.update_one({{}}, {{"$set": {{"action": "x"}}}})),
+    code(lambda: events.replace_one({{"_id": 1}}, {{}}, upsert=True)),
+    code(lambda: events.delete_many({{}})),
+    code(lambda: events.drop_indexes()),
+    code(lambda: events.drop()),
+    code(lambda: events.rename("other")),
+    code(lambda: list(events.aggregate([{{"$out": "events"}}]))),
+    code(lambda: client(username="airflow", password={lake_secrets["lake_secret_mongodb_airflow"]!r},
+                        authSource="admin").audit.events.find_one()),
+]]
+"""
+    added, found, refused = ask(node("data1"), script)
+    assert added and found == 0
+    assert set(refused) == {13}
 
 
 def test_the_counter_is_there_once_beside_a_list_without_types(node, lake_secrets):

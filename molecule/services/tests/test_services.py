@@ -50,7 +50,7 @@ def until(condition, seconds: float = 60):
 # -- as it is laid ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("unit", ["lake-api", "nginx"])
+@pytest.mark.parametrize("unit", ["lake-api.socket", "lake-api", "nginx"])
 def test_service_runs_now_and_at_boot(edge, unit):
     assert edge.service(unit).is_running and edge.service(unit).is_enabled
 
@@ -160,7 +160,7 @@ def test_worker_that_dies_is_replaced(edge, call, token):
 
 
 def test_api_away_is_told_in_the_error_form(edge, call, token):
-    with stopped([edge], "lake-api"):
+    with stopped([edge], "lake-api.socket"):  # the service goes with it; alone, the next request would start it
         status, body = call("/api/v1/containers", token=token)
     assert status == 503 and "API" in body["error"]["message"]
     assert until(lambda: call("/api/v1/containers", token=token)[0] == 200)

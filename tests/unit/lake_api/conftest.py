@@ -34,6 +34,7 @@ from lake_api.gold import Gold, Part  # noqa: E402
 from lake_api.identity import Keystone, Tokens  # noqa: E402
 from lake_api.inserts import Inserter  # noqa: E402
 from lake_api.lake import Lake  # noqa: E402
+from lake_api.revocations import Revocations  # noqa: E402
 from lake_api.settings import Settings  # noqa: E402
 from lake_api.stores import Stores  # noqa: E402
 from lake_api.swift import Swift  # noqa: E402
@@ -64,6 +65,7 @@ class FakeKeystone:
     def __init__(self, mock: Any) -> None:
         self.tokens: dict[str, dict[str, Any]] = {}
         self.people: dict[tuple[str, str], str] = {("ada", "campus"): "right"}
+        self.projects = {"p1", "p2"}
         self.asked: list[str] = []
         self.logins: list[dict[str, Any]] = []
         self.mock = mock
@@ -72,18 +74,28 @@ class FakeKeystone:
         mock.get(KEYSTONE, json={"version": {"id": "v3.14", "status": "stable", "links": []}})
 
     def give(
-        self, token: str, project: str | None = "p1", roles: tuple[str, ...] = ("member",), seconds: float = 3600
+        self,
+        token: str,
+        project: str | None = "p1",
+        roles: tuple[str, ...] = ("member",),
+        seconds: float = 3600,
+        everywhere: bool = False,
     ) -> str:
         expires = (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         body: dict[str, Any] = {
-            "user": {"id": "u1", "name": "ada"},
+            "user": {"id": "u1", "name": "ada", "domain": {"id": "campus-id", "name": "campus"}},
             "expires_at": expires,
             "issued_at": "2020-01-01T00:00:00.000000Z",
             "methods": ["password"],
         }
         if project:
             body |= {
-                "project": {"id": project, "name": f"name of {project}"},
+                "project": {
+                    "id": project,
+                    "name": f"name of {project}",
+                    "domain": {"id": "campus-id", "name": "campus"},
+                },
+                "is_admin_project": everywhere,
                 "roles": [{"id": r, "name": r} for r in roles],
             }
         self.tokens[token] = body
@@ -95,8 +107,10 @@ class FakeKeystone:
 
     def _log_in(self, request: Any, context: Any) -> Any:
         auth = request.json()["auth"]
-        user = auth["identity"]["password"]["user"]
         context.status_code = 201
+        if "password" not in auth["identity"]:
+            return self._log_in_otherwise(auth, context)
+        user = auth["identity"]["password"]["user"]
         if user["name"] == "api":
             context.headers["X-Subject-Token"] = self.give("own-token", "service", ("service",))
             return {"token": self.tokens["own-token"]}
@@ -104,9 +118,23 @@ class FakeKeystone:
         if self.people.get((user["name"], user["domain"]["name"])) != user["password"]:
             context.status_code = 401
             return {"error": {"code": 401, "message": "The request you have made requires authentication."}}
+        return self._new_token(context, None if auth.get("scope") == "unscoped" else "p1")
+
+    def _new_token(self, context: Any, project: str | None) -> Any:
         token = f"token-{len(self.tokens)}"
-        context.headers["X-Subject-Token"] = self.give(token)
+        context.headers["X-Subject-Token"] = self.give(token, project)
         return {"token": self.tokens[token]}
+
+    def _log_in_otherwise(self, auth: Any, context: Any) -> Any:
+        self.logins.append(auth)
+        proof = auth["identity"]
+        if self.tokens.get(proof.get("token", {}).get("id")) and auth["scope"]["project"]["name"] in self.projects:
+            return self._new_token(context, auth["scope"]["project"]["name"])
+        if proof.get("application_credential") == {"id": "app1", "secret": "app-secret"}:
+            assert "scope" not in auth
+            return self._new_token(context, "p1")
+        context.status_code = 401
+        return {"error": {"code": 401, "message": "The request you have made requires authentication."}}
 
     def _validate(self, request: Any, context: Any) -> Any:
         token = request.headers["X-Subject-Token"]
@@ -127,6 +155,8 @@ class FakeSwift:
         self.requests: list[tuple[str, str, str]] = []
         self.headers: list[Any] = []
         self.away: set[str] = set()
+        self.account: tuple[int, Any] = (403, None)
+        """The answer to who asks about an account."""
         self.answers: list[Any] = []
         """What the next puts of objects answer instead: a status, or an exception."""
         self.answers_to: dict[str, Any] = {}
@@ -144,13 +174,19 @@ class FakeSwift:
             raise httpx.ConnectError("no route", request=request)
         if path == "/healthcheck":
             return httpx.Response(200, text="OK")
+        if path.count("/") < 3:
+            return httpx.Response(self.account[0], headers=self.account[1])
         _, _, _, _container, *name = path.split("/", 4)
         if name:
             return await self._object(request, path)
         if request.method == "PUT":
             self.containers[path] = dict(request.headers)
             return httpx.Response(201)
-        return httpx.Response(204 if path in self.containers else 404)
+        if path not in self.containers:
+            return httpx.Response(404)
+        if request.method == "POST":
+            self.containers[path].update(request.headers)
+        return httpx.Response(204, headers={"x-webhook": self.containers[path].get("x-webhook", "off")})
 
     async def _object(self, request: Any, path: str) -> Any:
         if request.method == "PUT":
@@ -437,7 +473,7 @@ def connect(swift: FakeSwift, mongo: Any, influx: FakeInfluxDB, gold: Gold) -> A
         return Lake(
             chosen,
             keystone_,
-            Tokens(keystone_, chosen.identity),
+            Tokens(keystone_, chosen.identity, Revocations(mongo, chosen.identity)),
             swift_,
             stores,
             Inserter(chosen.limits, swift_, stores),

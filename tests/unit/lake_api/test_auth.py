@@ -44,7 +44,7 @@ def test_wrong_password(api, error_of):
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ({"username": "ada", "password": "s3cr3t-guess"}, "'project': is required"),
+        ({"password": "s3cr3t-guess", "project": "demo"}, "'username' and 'password' are required"),
         ({**LOGIN, "password": ["s3cr3t-guess"]}, "'password'"),
         ({**LOGIN, "pasword": "s3cr3t-guess"}, "'pasword': is not known here"),
         ("no object", "body"),

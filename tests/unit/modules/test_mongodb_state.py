@@ -18,6 +18,7 @@ class FakeServer:
         self.sets = sets  # what each member says of its set: a name, '' for none, None for no answer
         self.conf = {"_id": "lake", "version": 1, "members": [{"_id": i, "host": m} for i, m in enumerate(members)]}
         self.primary_name = members[0] if members else ""
+        self.roles: dict[tuple[str, str], list[dict]] = {}
         self.users: dict[str, tuple[str, set]] = {}
         self.indexes: dict[tuple, dict[str, dict]] = {}
         self.documents: dict[tuple, list[dict]] = {}
@@ -55,6 +56,14 @@ class FakeServer:
     def step_down(self, member):
         self.calls.append(("step down", member))
         self.primary_name = next(one for one in module.hosts_of(self.conf) if one != member)
+
+    def role(self, name, database):
+        return self.roles.get((name, database))
+
+    def put_role(self, name, database, privileges, exists):
+        assert exists == ((name, database) in self.roles)
+        self.calls.append(("role", name))
+        self.roles[name, database] = privileges
 
     def user(self, name):
         return self.users[name][1] if name in self.users else None
@@ -109,6 +118,7 @@ def arguments(**changes):
         "replica_set": "lake",
         "member": A,
         "members": [A, B, C],
+        "roles": [],
         "users": [{"name": "api", "password": "secret", "roles": ["readWrite@swift"], "state": "present"}],
         "indexes": [index],
         "documents": [
@@ -200,6 +210,39 @@ def test_a_user_is_changed_where_it_differs(user, password, roles):
     result = sync(server, users=[{**arguments()["users"][0], **user}])
     assert server.users["api"] == (password, roles)
     assert "secret" not in str((result.before, result.after)) and "changed" not in str((result.before, result.after))
+
+
+APPEND = {
+    "name": "append",
+    "database": "audit",
+    "privileges": [{"collection": "events", "actions": ["insert", "find"]}],
+}
+
+
+def test_a_role_is_made_before_the_users_that_have_it_and_changed_where_it_differs():
+    server = whole()
+    user = {"name": "api", "password": "secret", "roles": ["append@audit"], "state": "present"}
+    assert sync(server, roles=[APPEND], users=[user]).changed
+    assert server.calls == [("role", "append"), ("user", "api"), ("majority",)]
+    assert server.roles["append", "audit"] == [
+        {"resource": {"db": "audit", "collection": "events"}, "actions": ["find", "insert"]}
+    ]
+    assert not sync(server, roles=[APPEND], users=[user]).changed
+    more = {**APPEND, "privileges": [{"collection": "events", "actions": ["find"]}]}
+    assert sync(server, roles=[more], users=[user], check_mode=True).changed
+    assert len(server.roles["append", "audit"][0]["actions"]) == 2
+    twice = {**APPEND, "privileges": [*APPEND["privileges"], *APPEND["privileges"]]}
+    with pytest.raises(module.StateError, match="stands there twice"):
+        module.check_arguments(arguments(roles=[twice]))
+
+
+def test_an_index_whose_documents_expire_at_once_is_left_as_it_is():
+    server = whole()
+    index = {**arguments()["indexes"][0], "keys": ["expires_at"], "unique": False, "expire_after": 0}
+    found = {"key": [("expires_at", 1)], "expireAfterSeconds": 0}
+    assert module.existing_options(found) == module.index_options(index) == {"expireAfterSeconds": 0}
+    sync(server, indexes=[index])
+    assert not sync(server, indexes=[index]).changed
 
 
 def test_a_user_is_dropped():

@@ -13,15 +13,16 @@ version_added: 0.1.0
 author:
   - neOCampus data lake contributors (@neocampus)
 description:
-  - Makes a replica set what the arguments say it is, that is its members, its users, its indexes and the documents
-    it starts with.
+  - Makes a replica set what the arguments say it is, that is its members, its roles, its users, its indexes and the
+    documents it starts with.
   - Runs on one member and does the work for the whole set. It authenticates as the cluster itself, with the key file
     that the members share, so it needs neither the localhost exception nor an administrator's password, and can set
     a changed administrator's password.
   - Members are added and removed one at a time. The next change waits until the set has settled.
   - A set is made only when every member in the list answers and none of them belongs to a set, so that a lost member
     never starts a second set.
-  - Members not in O(members) are removed. Users, indexes and documents that are not in the arguments are left alone.
+  - Members not in O(members) are removed. Roles, users, indexes and documents that are not in the arguments are left
+    alone.
 requirements:
   - pymongo >= 4.0 on the target, in the interpreter that runs the module
   - MongoDB >= 5.0 with key file authentication and TLS
@@ -48,6 +49,37 @@ options:
     description: Certificates of the authorities that may sign a member's certificate, on the target.
     type: path
     required: true
+  roles:
+    description:
+      - Roles of one's own that must exist, for what the built-in ones give too much of. A user is given one as
+        C(name@database).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the role.
+        type: str
+        required: true
+      database:
+        description: Database that the role belongs to.
+        type: str
+        required: true
+      privileges:
+        description: All privileges of the role.
+        type: list
+        elements: dict
+        required: true
+        suboptions:
+          collection:
+            description: Collection of the role's database; empty for all of them.
+            type: str
+            required: true
+          actions:
+            description: What may be done there, as MongoDB names it, for example V(find) or V(insert).
+            type: list
+            elements: str
+            required: true
   users:
     description: Users that must exist, or must not. All authenticate against the database V(admin), with SCRAM-SHA-256.
     type: list
@@ -149,10 +181,14 @@ EXAMPLES = r"""
     members: [data1.example.org:27017, data2.example.org:27017, data3.example.org:27017]
     key_file: /etc/mongodb/keyfile
     ca_file: /etc/pki/lake/ca.crt
+    roles:
+      - name: append
+        database: audit
+        privileges: [{collection: events, actions: [insert, find]}]
     users:
       - name: api
         password: "{{ api_password }}"
-        roles: [readWrite@swift, read@data_conso]
+        roles: [readWrite@swift, read@data_conso, append@audit]
     indexes:
       - {database: upload, collection: file_upload, keys: [id], unique: true}
     documents:
@@ -208,6 +244,20 @@ def parse_roles(roles: list) -> set:
     return pairs
 
 
+def privileges_of(role: dict) -> list:
+    """The privileges of a declared role, in an order of their own, as MongoDB writes them."""
+    return sorted(
+        (
+            {
+                "resource": {"db": role["database"], "collection": one["collection"]},
+                "actions": sorted(set(one["actions"])),
+            }
+            for one in role["privileges"]
+        ),
+        key=lambda one: one["resource"]["collection"],
+    )
+
+
 def parse_keys(keys: list) -> list:
     """Field names, `-` before a descending one, as MongoDB's ordered (field, direction) pairs."""
     pairs = [(key[1:], -1) if key.startswith("-") else (key, 1) for key in keys]
@@ -231,7 +281,7 @@ def index_options(index: dict) -> dict:
 def existing_options(index: dict) -> dict:
     """The same options of an index as the server describes it."""
     names = ("unique", "partialFilterExpression", "expireAfterSeconds")
-    return {name: index[name] for name in names if index.get(name) not in (None, False)}
+    return {name: index[name] for name in names if index.get(name) is not None and index[name] is not False}
 
 
 def next_member_id(config: dict) -> int:
@@ -268,6 +318,10 @@ def check_arguments(params: dict) -> None:
         raise StateError("members: a name stands there twice")
     if params["member"] not in members:
         raise StateError("member {} is not one of members".format(params["member"]))
+    for role in params["roles"]:
+        collections = [one["collection"] for one in role["privileges"]]
+        if len(set(collections)) != len(collections):
+            raise StateError("role {}: a collection stands there twice".format(role["name"]))
     for user in params["users"]:
         if user["state"] == "present" and not user["password"]:
             raise StateError("user {} has no password".format(user["name"]))
@@ -406,6 +460,20 @@ class Server:
             pass  # older servers close the connection; the wait below sees whether it worked
         self.wait(lambda: self.primary() != member, f"another primary than {member}")
 
+    def role(self, name: str, database: str):
+        """Privileges of a role, as `privileges_of` has them; None when there is no such role."""
+        found = self._set[database].command("rolesInfo", name, showPrivileges=True)["roles"]
+        if not found:
+            return None
+        given = [
+            {"resource": dict(one["resource"]), "actions": sorted(one["actions"])} for one in found[0]["privileges"]
+        ]
+        return sorted(given, key=lambda one: one["resource"].get("collection", ""))
+
+    def put_role(self, name: str, database: str, privileges: list, exists: bool) -> None:
+        """Make or change a role."""
+        self._set[database].command("updateRole" if exists else "createRole", name, privileges=privileges, roles=[])
+
     def user(self, name: str):
         """Roles of a user as a set of (role, database), None when there is no such user."""
         found = self.admin.command("usersInfo", {"user": name, "db": "admin"})["users"]
@@ -503,6 +571,8 @@ class Sync:
             self.server.initiate(self.params["member"])
             self.server.join([self.params["member"]])
         self._members(made=not exists)
+        for role in self.params["roles"]:
+            self._role(role)
         for user in self.params["users"]:
             self._user(user)
         for index in self.params["indexes"]:
@@ -538,6 +608,8 @@ class Sync:
 
     def _all_new(self) -> None:
         self._differs("members", [], self.params["members"])
+        for role in self.params["roles"]:
+            self._differs("role {name}@{database}".format(**role), None, privileges_of(role))
         for user in self.params["users"]:
             if user["state"] == "present":
                 self._differs("user " + user["name"], None, {"roles": sorted(user["roles"]), "password": "new"})
@@ -564,6 +636,11 @@ class Sync:
             if self.server.primary() == member:
                 self.server.step_down(member)
             self.server.reconfigure(lambda config, member=member: without_member(config, member))
+
+    def _role(self, role: dict) -> None:
+        present, wanted = self.server.role(role["name"], role["database"]), privileges_of(role)
+        if present != wanted and self._differs("role {name}@{database}".format(**role), present, wanted):
+            self.server.put_role(role["name"], role["database"], wanted, exists=present is not None)
 
     def _user(self, user: dict) -> None:
         what, present = "user " + user["name"], self.server.user(user["name"])
@@ -623,6 +700,24 @@ def argument_spec() -> dict:
         member=dict(type="str", required=True),
         key_file=dict(type="path", required=True, no_log=False),
         ca_file=dict(type="path", required=True),
+        roles=dict(
+            type="list",
+            elements="dict",
+            default=[],
+            options=dict(
+                name=dict(type="str", required=True),
+                database=dict(type="str", required=True),
+                privileges=dict(
+                    type="list",
+                    elements="dict",
+                    required=True,
+                    options=dict(
+                        collection=dict(type="str", required=True),
+                        actions=dict(type="list", elements="str", required=True),
+                    ),
+                ),
+            ),
+        ),
         users=dict(
             type="list",
             elements="dict",

@@ -4,6 +4,8 @@
 
 Tells systemd when the workers serve (Type=notify). SIGHUP replaces them one by one, each new one with the
 certificate and configuration as they are then, without refusing a request; SIGTERM lets running requests end first.
+The port is the one that the service manager listens on, where it does (serving.py); this process also gives the metrics
+of all workers out.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ import uvicorn
 from pydantic import ValidationError
 from uvicorn.supervisors import Multiprocess
 
-from . import settings
+from . import metrics, settings
 from .observe import log_config
+from .serving import DRAIN_VARIABLE, Leaving, given_socket
 
 _START_SECONDS = 60.0
 
@@ -37,9 +40,10 @@ def tell_systemd(state: str) -> None:
 class Workers(Multiprocess):
     """uvicorn's workers, with word to systemd, and a failure that the exit status shows."""
 
-    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], given_out: metrics.Listener) -> None:
         super().__init__(config, sockets)
         self.asked_to_stop = False
+        self.metrics = given_out
 
     def init_processes(self) -> None:
         super().init_processes()
@@ -47,6 +51,22 @@ class Workers(Multiprocess):
             tell_systemd("READY=1")
         else:
             self.should_exit.set()
+
+    def handle_hup(self) -> None:
+        super().handle_hup()
+        self.metrics.renew()
+
+    def keep_subprocess_alive(self) -> None:
+        before = {process.pid for process in self.processes}
+        super().keep_subprocess_alive()
+        for pid in before - {process.pid for process in self.processes}:
+            metrics.forget(pid)
+
+    def restart_all(self) -> None:
+        before = {process.pid for process in self.processes}
+        super().restart_all()
+        for pid in before - {process.pid for process in self.processes}:
+            metrics.forget(pid)
 
     def handle_term(self) -> None:
         self.asked_to_stop = True
@@ -83,6 +103,7 @@ def main() -> None:
     config = uvicorn.Config(
         "lake_api.app:create_app",
         factory=True,
+        http=Leaving,
         host=server.host,
         port=server.port,
         workers=server.workers,
@@ -98,7 +119,9 @@ def main() -> None:
         timeout_worker_healthcheck=int(_START_SECONDS),  # also how long a worker may start on a busy host
         backlog=1024,
     )
-    workers = Workers(config, sockets=[config.bind_socket()])
+    os.environ[DRAIN_VARIABLE] = str(server.drain_seconds)
+    metrics.prepare()
+    workers = Workers(config, [given_socket() or config.bind_socket()], metrics.Listener(server))
     workers.run()
     if not workers.asked_to_stop:
         sys.exit(1)

@@ -8,6 +8,7 @@ import importlib.util
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
@@ -15,8 +16,11 @@ from starlette.types import ASGIApp
 
 from . import __version__, errors, settings
 from .lake import Lake
+from .metrics import Measured, metrics
 from .observe import Observe
-from .routes import anomalies, auth, documents, gold, graph, health, objects, pipelines, tables, timeseries
+from .routes import admin, anomalies, auth, documents, gold, graph, health, objects, pipelines, tables, timeseries
+from .routes import errors as errors_of
+from .watch import Addresses, Audited
 
 PREFIX = "/api/v1"
 _DOCS_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
@@ -31,6 +35,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.lake = connect(chosen)
+        app.state.lake.audit.tell = metrics().waiting.set
         try:
             yield
         finally:
@@ -52,11 +57,11 @@ def create_app(
     )
     errors.install(app)
     app.include_router(health.router)
-    for routes in (auth, objects, gold, pipelines, timeseries, anomalies, tables, documents, graph):
+    for routes in (auth, admin, objects, gold, pipelines, timeseries, anomalies, tables, documents, graph):
         app.include_router(routes.router, prefix=PREFIX)
     _add_docs(app)
     _correct_openapi(app)
-    return Observe(app)
+    return Observe(app, chosen.walls, [Measured(), Addresses(chosen.walls), Audited(app)])
 
 
 def _correct_openapi(app: FastAPI) -> None:
@@ -65,8 +70,17 @@ def _correct_openapi(app: FastAPI) -> None:
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)
+            # Of the limits that all routes have.
+            for status in (429, 504):
+                operation["responses"].setdefault(str(status), _limited(status))
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
+
+
+def _limited(status: int) -> dict[str, Any]:
+    """The answer of a limit, for OpenAPI."""
+    form = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {"description": errors_of(status)[status]["description"], "content": form}
 
 
 def _add_docs(app: FastAPI) -> None:

@@ -161,7 +161,10 @@ def install(app: FastAPI) -> None:
     """Give `app` the handlers that put every error into the form."""
 
     async def _known(request: Request, error: Exception) -> JSONResponse:
-        return respond(answer_of(error))
+        answer = answer_of(error)
+        if isinstance(answer, ServiceAway):
+            request.scope["lake.log"]["away"] = answer.detail["service"]
+        return respond(answer)
 
     for kind in (ApiError, lake.LakeError, PyMongoError, ClientDisconnect, Exception):
         app.add_exception_handler(kind, _known)
@@ -172,7 +175,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        known = {400: "invalid_request", 413: "too_large"}
+        known = {400: "invalid_request", 408: "too_slow", 413: "too_large"}
         code = known.get(error.status_code) or http.HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
         message = _STATUS_MESSAGES.get(error.status_code, str(error.detail))
         return JSONResponse(body(code, message), error.status_code, dict(error.headers or {}))

@@ -3,19 +3,20 @@
 """Who asks: tokens from Keystone.
 
 Logging in passes a user's password on to Keystone and keeps nothing. A token that comes with a request is validated by
-the API's own service user, and believed for `cache_seconds` (never past its expiry). So a token revoked in Keystone
-may still be answered here for that long; Swift, which gets the same token, has such a window of its own.
+the API's own service user, and believed for `cache_seconds` (never past its expiry). What is given back or taken away
+through the API is forgotten by all processes within `revocation_seconds` (revocations.py). A token that is revoked in
+Keystone itself may still be answered here for `cache_seconds`; Swift, which gets the same token, has such a window of
+its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -26,8 +27,9 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 from neocampus_lake.times import parse_time
 
-from .errors import ServiceAway, forbidden, unauthorized
+from .errors import ApiError, ServiceAway, bad_request, forbidden, unauthorized
 from .paging import moment
+from .revocations import Kind, Revocations, digest
 from .settings import Identity as IdentitySettings
 
 T = TypeVar("T")
@@ -50,6 +52,10 @@ class Identity:
     project: str | None
     roles: frozenset[str]
     expires_at: datetime
+    user_domain: str | None = None
+    project_domain: str | None = None
+    everywhere: bool = False
+    """Whether the project is the one whose administrators administer the whole lake (Keystone's admin project)."""
 
     def __repr__(self) -> str:
         return f"Identity(user={self.user!r}, project={self.project!r})"
@@ -65,19 +71,62 @@ def _identity(token: str, body: dict[str, Any]) -> Identity:
         project=project.get("name"),
         roles=frozenset(role["name"] for role in body.get("roles", [])),
         expires_at=moment(parse_time(body["expires_at"])),
+        user_domain=(body["user"].get("domain") or {}).get("name"),
+        project_domain=(project.get("domain") or {}).get("name"),
+        everywhere=body.get("is_admin_project") is True,
     )
 
 
-def _credentials(username: str, password: str, user_domain: str, project: str, project_domain: str) -> dict[str, Any]:
-    return {
-        "auth": {
-            "identity": {
-                "methods": ["password"],
-                "password": {"user": {"name": username, "domain": {"name": user_domain}, "password": password}},
-            },
-            "scope": {"project": {"name": project, "domain": {"name": project_domain}}},
-        }
-    }
+def by_password(username: str, password: str, user_domain: str) -> dict[str, Any]:
+    """The proof of who someone is, as Keystone takes it."""
+    user = {"name": username, "domain": {"name": user_domain}, "password": password}
+    return {"methods": ["password"], "password": {"user": user}}
+
+
+def by_token(token: str) -> dict[str, Any]:
+    """The same from a token, for another project."""
+    return {"methods": ["token"], "token": {"id": token}}
+
+
+def by_application_credential(credential_id: str, secret: str) -> dict[str, Any]:
+    """The same from an application credential, whose project is its own."""
+    given = {"id": credential_id, "secret": secret}
+    return {"methods": ["application_credential"], "application_credential": given}
+
+
+def _said(error: keystone.HttpError) -> str:
+    """Keystone's own message, without what the client puts behind it (status, request id)."""
+    return re.sub(r" \(HTTP \d+\).*", "", " ".join(str(error.message).split()))[:500]
+
+
+def _is_the_directorys(error: keystone.HttpError) -> bool:
+    """Whether Keystone can't write, rather than won't: its rules name the action that they refuse; why a directory
+    is not written it only tells where it is told to be insecure."""
+    said = _said(error)
+    return said.endswith("the requested action.") or "does not support write" in said
+
+
+def _answer_to(error: keystone.HttpError, doing: str, account: bool) -> ApiError:
+    """What to say when Keystone does not do what somebody asked for with a token."""
+    said = _said(error)
+    status = error.http_status
+    if status == 401:
+        return unauthorized(_BAD_TOKEN)
+    if status == 403 and account and _is_the_directorys(error):
+        return ApiError(
+            403,
+            "read_only_directory",
+            f"Keystone can't {doing}: accounts of this domain are in a directory that is only read; change them there",
+        )
+    if status == 403:
+        return forbidden(f"your roles do not allow to {doing}; ask an administrator of the project, or of the lake")
+    if status == 404:
+        return ApiError(404, "not_found", f"Keystone can't {doing}: there is none such; check the ids")
+    if status == 409:
+        return ApiError(409, "conflict", f"Keystone can't {doing}: {said}")
+    if status == 429:
+        return ServiceAway("Keystone", "Keystone takes no more requests now; try again later")
+    return bad_request(f"Keystone can't {doing}: {said}")
 
 
 class _ServiceRefused(Exception):
@@ -104,35 +153,60 @@ class Keystone:
         return Session(auth=own, verify=ca_file or True, timeout=self._settings.timeout_seconds, user_agent="lake-api")
 
     async def log_in(
-        self, username: str, password: str, project: str, *, domain: str | None = None, user_domain: str | None = None
-    ) -> tuple[Identity, dict[str, Any]]:
-        """A new token for the user in the project, and what Keystone says of it. ApiError 401 or 503.
+        self, proof: dict[str, Any], project: str | None, domains: Sequence[str | None], refused: str
+    ) -> Identity:
+        """A new token for who has the `proof`. ApiError 401, that says `refused`, or 503.
 
-        Without `user_domain` the user is of `domain`, and the project of `domain` or, when it is not there, of people's
-        domain: so an account of another domain needs but one name to work in a project of people.
+        `project` is looked for in each of `domains`; a domain of None: the token is that of the credential's own
+        project, or of none.
         """
-        people = self._settings.people_domain
-        found_user = user_domain or domain or people
-        projects = [domain or people] + ([people] if domain not in (None, people) and not user_domain else [])
-        for project_domain in projects:
-            credentials = _credentials(username, password, found_user, project, project_domain)
+        for domain in domains:
+            auth: dict[str, Any] = {"identity": proof}
+            if project is not None:
+                auth["scope"] = {"project": {"name": project, "domain": {"name": domain}}}
+            elif "application_credential" not in proof["methods"]:
+                auth["scope"] = "unscoped"
 
-            def ask(url: str, session: Session, credentials: Any = credentials) -> tuple[Identity, dict[str, Any]]:
-                answer = session.post(f"{url}/auth/tokens", json=credentials, authenticated=False, log=False)
-                body = answer.json()["token"]
-                return _identity(answer.headers["X-Subject-Token"], body), body
+            def ask(url: str, session: Session, auth: Any = auth) -> Identity:
+                answer = session.post(f"{url}/auth/tokens", json={"auth": auth}, authenticated=False, log=False)
+                return _identity(answer.headers["X-Subject-Token"], answer.json()["token"])
 
             try:
                 return await self._ask(ask)
             except keystone.HTTPClientError as error:
                 if error.http_status == 429:
                     raise ServiceAway("Keystone", "Keystone takes no more log-ins now; try again later") from None
-        domains = " or ".join(map(repr, projects))
-        raise unauthorized(
-            f"Keystone refused to log {username!r} in to project {project!r} (user of domain {found_user!r}, "
-            f"project of domain {domains}): check user name, password, project and domain, "
-            "and that the user has a role there"
-        )
+        raise unauthorized(refused)
+
+    async def ask_as(
+        self,
+        identity: Identity,
+        method: str,
+        path: str,
+        doing: str,
+        *,
+        json: Any = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        account: bool = False,
+    ) -> Any:
+        """What Keystone answers to the holder of a token, by its own rules; {} where it says nothing.
+
+        `doing` completes the sentence "Keystone can't …"; `account`: it is about writing an account, which may be in a
+        directory. ApiError 400, 401, 403, 404, 409, 503.
+        """
+        sent = {"X-Auth-Token": identity.token, **(headers or {})}
+
+        def ask(url: str, session: Session) -> Any:
+            answer = session.request(
+                url + path, method, json=json, params=params, headers=sent, authenticated=False, log=False
+            )
+            return answer.json() if answer.content else {}
+
+        try:
+            return await self._ask(ask)
+        except keystone.HTTPClientError as error:
+            raise _answer_to(error, doing, account) from None
 
     async def validate(self, token: str) -> Identity:
         """What Keystone knows of `token`. ApiError 401 when it is not valid, 503 when that can't be known."""
@@ -180,14 +254,21 @@ class Keystone:
 
 
 class Tokens:
-    """Validated tokens, each asked for once at a time and believed for a short while."""
+    """Validated tokens, each asked for once at a time and believed for a short while, unless `revocations` says that
+    they no longer hold."""
 
     def __init__(
-        self, keystone_: Keystone, settings: IdentitySettings, clock: Callable[[], float] = time.monotonic
+        self,
+        keystone_: Keystone,
+        settings: IdentitySettings,
+        revocations: Revocations | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keystone, self._settings, self._clock = keystone_, settings, clock
-        self._known: OrderedDict[bytes, tuple[Identity, float]] = OrderedDict()
-        self._asking: dict[bytes, asyncio.Future[Identity]] = {}
+        self._revocations = revocations
+        self._known: OrderedDict[str, tuple[Identity, float]] = OrderedDict()
+        self._asking: dict[str, asyncio.Future[Identity]] = {}
+        self._forgotten = 0
 
     async def identity(self, token: str | None) -> Identity:
         """The identity behind `token`. ApiError 401 or 503."""
@@ -195,31 +276,53 @@ class Tokens:
             raise unauthorized(f"the request has no token; {_HOW}")
         if not _TOKEN.fullmatch(token):
             raise unauthorized(_BAD_TOKEN)
-        key = hashlib.sha256(token.encode()).digest()
-        found = self._known.get(key)
-        if found and found[1] > self._clock():
-            self._known.move_to_end(key)
-            return self._unexpired(key, found[0])
+        key = digest(token)
+        if key in self._known and await self._current():
+            found = self._known.get(key)
+            if found and found[1] > self._clock():
+                self._known.move_to_end(key)
+                return self._unexpired(key, found[0])
         asking = self._asking.get(key)
         if asking is None:
             asking = self._asking[key] = asyncio.ensure_future(self._keystone.validate(token))
-            asking.add_done_callback(lambda done: self._answered(key, done))
+            forgotten = self._forgotten
+            asking.add_done_callback(lambda done: self._answered(key, done, forgotten))
         return self._unexpired(key, await asyncio.shield(asking))
 
     def remember(self, identity: Identity) -> None:
         """Believe a token that Keystone has just given."""
-        self._keep(hashlib.sha256(identity.token.encode()).digest(), identity)
+        self._keep(digest(identity.token), identity)
 
     def forget(self, token: str) -> None:
         """Ask Keystone again next time: something else in the lake refused the token."""
-        self._known.pop(hashlib.sha256(token.encode()).digest(), None)
+        self._known.pop(digest(token), None)
 
-    def _answered(self, key: bytes, done: asyncio.Future[Identity]) -> None:
+    async def revoke(self, kind: Kind, what: str) -> None:
+        """Have all processes forget a token (its digest), or what is kept of a user or project (its id), or all."""
+        self._forget_noted({"kind": kind, "what": what})
+        if self._revocations:
+            await self._revocations.add(kind, what)
+
+    async def _current(self) -> bool:
+        return self._revocations is None or await self._revocations.current(self._forget_noted)
+
+    def _forget_noted(self, note: Mapping[str, Any]) -> None:
+        kind, what = note["kind"], note["what"]
+        self._forgotten += 1
+        if kind == "token":
+            self._known.pop(what, None)
+            return
+        for key, (identity, _until) in list(self._known.items()):
+            if kind == "all" or what == (identity.user_id if kind == "user" else identity.project_id):
+                del self._known[key]
+
+    def _answered(self, key: str, done: asyncio.Future[Identity], forgotten: int) -> None:
         self._asking.pop(key, None)
-        if not done.cancelled() and done.exception() is None:
+        # What Keystone said before something was taken away may no longer be so.
+        if not done.cancelled() and done.exception() is None and forgotten == self._forgotten:
             self._keep(key, done.result())
 
-    def _keep(self, key: bytes, identity: Identity) -> None:
+    def _keep(self, key: str, identity: Identity) -> None:
         if self._settings.cache_seconds <= 0:
             return
         self._known[key] = (identity, self._clock() + self._settings.cache_seconds)
@@ -227,7 +330,7 @@ class Tokens:
         while len(self._known) > self._settings.cache_tokens:
             self._known.popitem(last=False)
 
-    def _unexpired(self, key: bytes, identity: Identity) -> Identity:
+    def _unexpired(self, key: str, identity: Identity) -> Identity:
         if identity.expires_at <= datetime.now(UTC):
             self._known.pop(key, None)
             raise unauthorized(_BAD_TOKEN)

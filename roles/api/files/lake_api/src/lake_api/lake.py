@@ -6,17 +6,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader
 from neocampus_lake.documents import check_container_name
 
+from .audit import Audit
 from .errors import ApiError, not_found
 from .gold import Gold
 from .identity import Identity, Keystone, Tokens, require
 from .inserts import Inserter
+from .logins import Logins
 from .observe import note
+from .rates import Rates
+from .revocations import Revocations
 from .settings import Settings
 from .stores import Stores, influx_client, metadata_client
 from .swift import Swift
@@ -44,15 +49,31 @@ class Lake:
         return cls(
             settings,
             keystone,
-            Tokens(keystone, settings.identity),
+            Tokens(keystone, settings.identity, Revocations(stores.client, settings.identity)),
             swift,
             stores,
             Inserter(settings.limits, swift, stores),
             Gold.connect(settings),
         )
 
+    @cached_property
+    def logins(self) -> Logins:
+        """Log-ins that failed."""
+        return Logins(self.stores.client, self.settings.walls)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """Who did what."""
+        return Audit(self.stores.client, self.settings.audit)
+
+    @cached_property
+    def rates(self) -> Rates:
+        """Requests of each user."""
+        return Rates(self.settings.walls.user_rate, self.settings.walls.user_burst)
+
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, after what is left of the audit was written down."""
+        await self.audit.stop()
         await self.swift.close()
         self.stores.client.close()
         self.gold.close()
@@ -92,12 +113,19 @@ async def _identity(
 ) -> AsyncIterator[Identity]:
     identity = await lake.tokens.identity(token)
     note(request.scope, user=identity.user, project=identity.project)
+    request.scope["lake.identity"] = identity
+    lake.rates.take(identity.user_id)
     try:
         yield identity
     except ApiError as error:
         if error.status == 401:
             lake.tokens.forget(identity.token)
         raise
+
+
+async def _administrator(lake: TheLake, identity: Annotated[Identity, Depends(_identity)]) -> Identity:
+    require(identity, lake.settings.identity.admin_roles, "administration")
+    return identity
 
 
 async def _reader(lake: TheLake, identity: Annotated[Identity, Depends(_identity)]) -> Identity:
@@ -110,5 +138,8 @@ async def _writer(lake: TheLake, identity: Annotated[Identity, Depends(_identity
     return identity
 
 
+Anybody = Annotated[Identity, Depends(_identity)]
+"""Whoever has a valid token, of a project or of none."""
+Administrator = Annotated[Identity, Depends(_administrator)]
 Reader = Annotated[Identity, Depends(_reader)]
 Writer = Annotated[Identity, Depends(_writer)]

@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -57,6 +58,20 @@ def page(items: list[Any], limit: int, query: tuple[Any, ...], position: Any) ->
     """A list's answer from up to `limit` + 1 items; `position(items of the page)` is where the next page starts."""
     shown = items[:limit]
     return {"items": shown, "next": encode(query, position(shown)) if len(items) > limit else None}
+
+
+def of_all(
+    items: Iterable[dict[str, Any]],
+    given: Paged,
+    query: tuple[Any, ...],
+    order: Callable[[dict[str, Any]], tuple[str, ...]],
+) -> dict[str, Any]:
+    """A list's answer from all items that there are, in the order of the texts that `order` gives, unique to each."""
+    after = decode(query, given.cursor)
+    placed = sorted((("\0".join(order(item)), item) for item in items), key=lambda pair: pair[0])
+    left = [pair for pair in placed if after is None or pair[0] > after]
+    answer = page(left, given.limit, query, lambda shown: shown[-1][0])
+    return {**answer, "items": [item for _place, item in answer["items"]]}
 
 
 def continued(items: list[Any], after: str | None, query: tuple[Any, ...]) -> dict[str, Any]:

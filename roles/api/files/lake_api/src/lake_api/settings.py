@@ -32,7 +32,13 @@ class Server(_Section):
     """Addresses whose X-Forwarded-For and X-Request-ID are believed."""
     graceful_seconds: int = Field(default=30, ge=1)
     """How long running requests may last when the service stops."""
+    drain_seconds: float = Field(default=5, ge=0)
+    """How long a worker that is to stop goes on answering, with word that the connection ends: longer than the edge
+    keeps a connection that nobody uses, so that none is closed under a request."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
+    """Where Prometheus reads the metrics, over TLS with the same certificate; nowhere when no port is given."""
 
 
 class Identity(_Section):
@@ -50,7 +56,10 @@ class Identity(_Section):
     cache_seconds: float = Field(default=60, ge=0)
     """How long a validated token is believed; a revoked one is refused after this time at the latest."""
     cache_tokens: int = Field(default=10_000, ge=1)
+    revocation_seconds: float = Field(default=1, ge=0)
+    """How old the list of tokens that were given back may be that a cached token is compared with."""
     timeout_seconds: float = Field(default=10, gt=0)
+    admin_roles: list[str] = ["admin"]
     write_roles: list[str] = ["admin", "member"]
     read_roles: list[str] = ["admin", "member", "reader"]
 
@@ -132,6 +141,43 @@ class Limits(_Section):
     bytes; three blocks of a request are in memory at most."""
 
 
+class Walls(_Section):
+    """What one client may ask for in a time."""
+
+    user_rate: float = Field(default=500, ge=0)
+    """Requests a second of one user, and how many may come at once after a pause; a rate of 0 is no limit. Each
+    process counts for itself."""
+    user_burst: int = Field(default=2000, ge=1)
+    address_rate: float = Field(default=1000, ge=0)
+    address_burst: int = Field(default=4000, ge=1)
+    user_failures: int = Field(default=5, ge=1)
+    """Failed log-ins of one user, and from one address, after which no more are taken for a while."""
+    address_failures: int = Field(default=25, ge=1)
+    window_seconds: float = Field(default=900, gt=0)
+    """How long a failure counts."""
+    block_seconds: float = Field(default=30, gt=0)
+    """How long the first block lasts; each further failure doubles it."""
+    longest_block_seconds: float = Field(default=900, gt=0)
+    answer_seconds: float = Field(default=120, gt=0)
+    """Within which the answer has to begin, where the request is no upload."""
+    silence_seconds: float = Field(default=300, gt=0)
+    """How long a client may send nothing in the middle of an upload."""
+    body_bytes: int = Field(default=MIB, ge=1)
+    """Largest body, where it is no upload."""
+
+
+class Audit(_Section):
+    """Who did what, as it is written down."""
+
+    waiting: int = Field(default=20_000, ge=1)
+    """Most requests of one process that are under way or not yet written down; more are refused."""
+    batch: int = Field(default=500, ge=1)
+    interval_seconds: float = Field(default=0.5, gt=0)
+    """How long a request that is over waits to be written down together with others."""
+    stop_seconds: float = Field(default=10, ge=0)
+    """How long a process that stops tries to write the rest down; what is left goes to the log."""
+
+
 class Pipelines(_Section):
     """What the API knows of pipelines, and what a dry run may use."""
 
@@ -159,6 +205,8 @@ class Settings(_Section):
     neo4j: Neo4j | None = None
     """Stores of gold that a lake may be without."""
     limits: Limits = Limits()
+    walls: Walls = Walls()
+    audit: Audit = Audit()
     pipelines: Pipelines = Pipelines()
 
 

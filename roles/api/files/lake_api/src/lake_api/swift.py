@@ -20,6 +20,7 @@ from urllib.parse import quote
 import httpx
 
 from .errors import ApiError, ServiceAway, bad_request, forbidden, unauthorized
+from .observe import request_id
 from .settings import Swift as SwiftSettings
 
 log = logging.getLogger("lake_api.swift")
@@ -118,6 +119,32 @@ class Swift:
         await _end(answer)
         _check(answer, target)
 
+    async def header(self, target: Target, token: str, name: str) -> str | None:
+        """A header of the container, "" where Swift shows none such, None where there is no container. ApiError 401,
+        403, 503."""
+        answer = await self._send("HEAD", target, token, {}, None)
+        await _end(answer)
+        if answer.status_code == 404:
+            return None
+        _check(answer, target)
+        return str(answer.headers.get(name, ""))
+
+    async def change_container(self, target: Target, token: str, headers: Mapping[str, str]) -> None:
+        """Give the container headers. ApiError 401, 403, 409 (it is gone), 503."""
+        answer = await self._send("POST", target, token, {**headers, "Content-Length": "0"}, b"")
+        await _end(answer)
+        _check(answer, target)
+
+    async def holds(self, target: Target, token: str) -> bool:
+        """Whether an account (its container is "") holds an object, as far as the token's holder is told. ApiError 401,
+        503."""
+        answer = await self._send("HEAD", target, token, {}, None)
+        await _end(answer)
+        if answer.status_code in (403, 404):
+            return False
+        _check(answer, target)
+        return int(answer.headers.get("x-account-object-count", "0")) > 0
+
     async def put(
         self,
         target: Target,
@@ -157,13 +184,13 @@ class Swift:
         *,
         once: bool = False,
     ) -> httpx.Response:
-        path = f"/v1/{quote(self._prefix + target.project_id, safe='')}/{quote(target.container, safe='')}"
+        path = f"/v1/{quote(self._prefix + target.project_id, safe='')}/{quote(target.container, safe='')}".rstrip("/")
         if target.name is not None:
             path += "/" + quote(target.name)
         uncertain = False
         for url in self._order():
             content = body() if callable(body) else body
-            sent = {**headers, "X-Auth-Token": token}
+            sent = {**headers, "X-Auth-Token": token, **_request()}
             if uncertain:
                 sent.pop("If-None-Match", None)  # what may be there is this very content
             try:
@@ -210,6 +237,12 @@ class Swift:
         turn = self._urls[start:] + self._urls[:start]
         now = time.monotonic()
         return iter(sorted(turn, key=lambda url: self._avoid.get(url, 0.0) > now))
+
+
+def _request() -> dict[str, str]:
+    """The id of the request that this is done for: Swift appends it to that of its transaction."""
+    known = request_id.get()
+    return {"X-Trans-Id-Extra": known[:32]} if known else {}
 
 
 async def _end(answer: httpx.Response) -> None:

@@ -65,14 +65,147 @@ class LakeClient:
             raise InvalidInput(f"the CA file {ca_file!r} cannot be read: {error}") from error
         self._opener = urllib.request.build_opener(_LargeBlocks(context))
 
-    def log_in(self, username: str, password: str, project: str, domain: str | None = None) -> dict[str, Any]:
-        """Gets a token and keeps it; returns the API's answer (`token`, `expires_at`, …). `domain` is the user's."""
-        body = {"username": username, "password": password, "project": project}
-        if domain:
-            body["domain"] = domain
+    def log_in(
+        self, username: str, password: str, project: str | None = None, domain: str | None = None
+    ) -> dict[str, Any]:
+        """Gets a token and keeps it; returns the API's answer (`token`, `expires_at`, …). `domain` is the user's.
+        Without `project` the token is of none: it shows the user's `projects`."""
+        return self._log_in({"username": username, "password": password, "project": project, "domain": domain})
+
+    def log_in_application(self, credential_id: str, secret: str) -> dict[str, Any]:
+        """The same with an application credential, whose project is its own."""
+        return self._log_in({"application_credential": {"id": credential_id, "secret": secret}})
+
+    def change_project(self, project: str, domain: str | None = None) -> dict[str, Any]:
+        """Gets a token for another project, by the one that is kept, and keeps that."""
+        return self._log_in({"token": self.token, "project": project, "domain": domain})
+
+    def _log_in(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        body = {name: value for name, value in given.items() if value is not None}
         answer = self._json("POST", "/auth/token", body, repeat=True)
         self.token = str(answer["token"])
         return dict(answer)
+
+    def log_out(self) -> None:
+        """Gives the token back: it is worth nothing any more."""
+        self._done("DELETE", "/auth/token")
+        self.token = None
+
+    def who_am_i(self) -> dict[str, Any]:
+        """Whose the token is: `{user, project, roles, administrator, everywhere, expires_at}`."""
+        return dict(self._json("GET", "/auth/token"))
+
+    def projects(self) -> Iterator[dict[str, Any]]:
+        """The projects that the user may work in: `{id, name, domain_id, description, enabled}`."""
+        return self._items("/auth/projects", {"limit": 500})
+
+    def change_password(self, current: str, new: str) -> None:
+        """Changes the user's own password, where it is not a directory's; the token ends with it."""
+        self._done("PUT", "/auth/password", {"current": current, "new": new})
+
+    def make_application_credential(
+        self,
+        name: str,
+        *,
+        roles: Sequence[str] | None = None,
+        expires_at: str | None = None,
+        description: str = "",
+    ) -> dict[str, Any]:
+        """What a program may log in with in the token's project: `{id, secret, …}`. The secret is told this once."""
+        given = {"name": name, "roles": roles and list(roles), "expires_at": expires_at, "description": description}
+        body = {key: value for key, value in given.items() if value is not None}
+        return dict(self._json("POST", "/auth/application-credentials", body))
+
+    def application_credentials(self) -> Iterator[dict[str, Any]]:
+        """The user's own, without their secrets."""
+        return self._items("/auth/application-credentials", {"limit": 500})
+
+    def drop_application_credential(self, credential_id: str) -> None:
+        """Takes one back; tokens that it gave end."""
+        self._done("DELETE", _joined("auth", "application-credentials", credential_id))
+
+    def webhook(self, container: str) -> bool:
+        """Whether what is put into a container is processed."""
+        return bool(self._json("GET", _path(container, "webhook"))["enabled"])
+
+    def set_webhook(self, container: str, enabled: bool) -> None:
+        """Has it processed from now on, or not; for the project's administrators."""
+        self._done("PUT", _path(container, "webhook"), {"enabled": enabled})
+
+    def users(self, *, name: str | None = None, domain: str | None = None) -> Iterator[dict[str, Any]]:
+        """Users of a domain (people's, by default), for administrators: `{id, name, email, enabled, …}`."""
+        return self._items("/admin/users", {"name": name, "domain": domain, "limit": 500})
+
+    def make_user(self, name: str, password: str, domain: str, **more: Any) -> dict[str, Any]:
+        """Makes an account that Keystone keeps itself; `more`: email, description, enabled."""
+        return dict(self._json("POST", "/admin/users", {"name": name, "password": password, "domain": domain, **more}))
+
+    def change_user(self, user_id: str, **changes: Any) -> dict[str, Any]:
+        """Changes email, description, password or enabled of a user."""
+        return dict(self._json("PATCH", _joined("admin", "users", user_id), changes))
+
+    def groups(self, *, name: str | None = None, domain: str | None = None) -> Iterator[dict[str, Any]]:
+        """Groups of a domain, for administrators: `{id, name, …}`."""
+        return self._items("/admin/groups", {"name": name, "domain": domain, "limit": 500})
+
+    def roles(self) -> Iterator[dict[str, Any]]:
+        """The roles that there are, for administrators: `{id, name, description}`."""
+        return self._items("/admin/roles", {"limit": 500})
+
+    def administered_projects(self, *, name: str | None = None, domain: str | None = None) -> Iterator[dict[str, Any]]:
+        """All projects for an administrator of the lake, else the own one."""
+        return self._items("/admin/projects", {"name": name, "domain": domain, "limit": 500})
+
+    def make_project(self, name: str, **more: Any) -> dict[str, Any]:
+        """Makes a project; `more`: domain, description, enabled."""
+        return dict(self._json("POST", "/admin/projects", {"name": name, **more}))
+
+    def edit_project(self, project_id: str, **changes: Any) -> dict[str, Any]:
+        """Changes name, description or enabled of a project."""
+        return dict(self._json("PATCH", _joined("admin", "projects", project_id), changes))
+
+    def delete_project(self, project_id: str) -> None:
+        """Deletes a project that holds no object. Conflict where it holds one."""
+        self._done("DELETE", _joined("admin", "projects", project_id))
+
+    def assignments(
+        self,
+        *,
+        project: str | None = None,
+        user: str | None = None,
+        group: str | None = None,
+        role: str | None = None,
+        effective: bool = False,
+    ) -> Iterator[dict[str, Any]]:
+        """Who has which role in a project (its id; the token's by default): `{role, user, group, project}`. With
+        `effective` what users have through groups, too."""
+        query = {"project": project, "user": user, "group": group, "role": role, "limit": 500}
+        return self._items("/admin/assignments", {**query, "effective": "true" if effective else None})
+
+    def grant(self, project_id: str, role: str, *, user: str | None = None, group: str | None = None) -> None:
+        """Gives a role in a project to a user or a group, by their ids."""
+        self._done("PUT", _assignment(project_id, role, user, group))
+
+    def revoke(self, project_id: str, role: str, *, user: str | None = None, group: str | None = None) -> None:
+        """Takes it."""
+        self._done("DELETE", _assignment(project_id, role, user, group))
+
+    def audit(
+        self,
+        *,
+        user: str | None = None,
+        project: str | None = None,
+        container: str | None = None,
+        object_id: str | None = None,
+        action: str | None = None,
+        result: str | None = None,
+        start: str | None = None,
+        end: str | None = None,
+        page: int = 500,
+    ) -> Iterator[dict[str, Any]]:
+        """Who did what, the newest first, for administrators; `start` <= time < `end` (ISO 8601)."""
+        query = {"user": user, "project": project, "container": container, "object": object_id, "action": action}
+        return self._items("/admin/audit", {**query, "result": result, "from": start, "to": end, "limit": page})
 
     def insert(
         self,
@@ -280,6 +413,10 @@ class LakeClient:
                 return
             given["cursor"] = page["next"]
 
+    def _done(self, verb: str, path: str, body: dict[str, Any] | None = None) -> None:
+        """Do what has no answer to read."""
+        self._open(verb, path, body).close()
+
     def _json(
         self,
         verb: str,
@@ -453,8 +590,18 @@ def _fitting(metadata: Any, start: int, count: int) -> int:
 
 
 def _path(*parts: str) -> str:
-    container, *rest = parts
-    return "/containers/" + "/".join(urllib.parse.quote(str(part), safe="") for part in (container, *rest))
+    return _joined("containers", *parts)
+
+
+def _joined(*parts: str) -> str:
+    return "/" + "/".join(urllib.parse.quote(str(part), safe="") for part in parts)
+
+
+def _assignment(project_id: str, role: str, user: str | None, group: str | None) -> str:
+    if (user is None) == (group is None):
+        raise InvalidInput("a role is given to a user or to a group: name one of them")
+    whose = ("users", user) if user is not None else ("groups", group or "")
+    return _joined("admin", "projects", project_id, *whose, "roles", role)
 
 
 def _error_of(verb: str, path: str, error: urllib.error.HTTPError) -> LakeError:

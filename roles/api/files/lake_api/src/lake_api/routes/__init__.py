@@ -89,7 +89,9 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         413: "Too large.",
         415: "The body has another type.",
         416: "The range is outside the data.",
+        429: "Too many requests, or too many failed log-ins; `Retry-After` says how long to wait.",
         503: "A part of the lake is away; send the request again later.",
+        504: "The answer took too long.",
     }
     return {status: {"model": Error, "description": meanings[status]} for status in statuses}
 

@@ -136,6 +136,7 @@ async def insert_many(request: Request, container: Container, identity: Writer, 
     form = forms.FormReader(request.stream(), forms.boundary(request.headers.get("content-type")))
     bulk = await lake.inserter.insert_many(identity, container, form)
     note(request.scope, container=container, objects=bulk.stored, failed=len(bulk.uploads) - bulk.stored)
+    request.scope["lake.objects"] = [upload.object_id for upload in bulk.uploads if not upload.error]
     failures = {upload: answer_of(upload.error) for upload in bulk.uploads if upload.error}
     if any(failure.status == 401 for failure in failures.values()):
         lake.tokens.forget(identity.token)
