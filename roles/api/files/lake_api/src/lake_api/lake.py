@@ -16,7 +16,9 @@ from .errors import ApiError, not_found
 from .gold import Gold
 from .identity import Identity, Keystone, Tokens, require
 from .inserts import Inserter
+from .large import LargeUploads
 from .observe import note
+from .own_account import OwnAccount
 from .settings import Settings
 from .stores import Stores, influx_client, metadata_client
 from .swift import Swift
@@ -33,6 +35,12 @@ class Lake:
     stores: Stores
     inserter: Inserter
     gold: Gold = field(default_factory=Gold)
+    large: LargeUploads = field(init=False)
+
+    def __post_init__(self) -> None:
+        own = OwnAccount(self.keystone)
+        large = LargeUploads(self.settings.uploads, self.swift, self.stores, self.inserter, own)
+        object.__setattr__(self, "large", large)
 
     @classmethod
     def connect(cls, settings: Settings) -> Lake:
@@ -53,6 +61,7 @@ class Lake:
 
     async def close(self) -> None:
         """Close the connections."""
+        await self.large.close()
         await self.swift.close()
         self.stores.client.close()
         self.gold.close()

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_STREAMED = (b"multipart/", b"application/offset+octet-stream")
 _PLAIN_BODY_BYTES = 1024 * 1024
 _DRAIN_BYTES = 16 * 1024 * 1024
 _DRAIN_SECONDS = 5.0
@@ -75,7 +76,7 @@ class Observe:
 
     An error answer that leaves before the whole body was read would reset the connection under a client that still
     sends, and the client would never see the answer: so the rest is read and thrown away first, up to 16 MiB or 5 s.
-    Bodies of all paths but uploads (multipart) are limited to 1 MiB. A request keeps the id that the edge gave it.
+    Bodies of all but uploads (multipart, or parts of a large one) are limited to 1 MiB. A request keeps the id that the edge gave it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -93,7 +94,7 @@ class Observe:
         noted: dict[str, Any] = {}
         scope["lake.log"] = noted
         complete = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
-        limited = not headers.get(b"content-type", b"").lower().startswith(b"multipart/")
+        limited = not headers.get(b"content-type", b"").lower().startswith(_STREAMED)
 
         async def counted_receive() -> Message:
             nonlocal received, complete

@@ -86,9 +86,15 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         403: "The role does not allow this, or the token is of no project.",
         404: "There is no such thing in the project.",
         409: "It changed meanwhile; send the request again.",
+        410: "It is over, and can't be gone on with.",
+        412: "A header that the protocol demands is missing, or another.",
         413: "Too large.",
         415: "The body has another type.",
         416: "The range is outside the data.",
+        423: "Another request writes to it; try again.",
+        429: "Too many; try again later.",
+        460: "The checksum is another.",
+        502: "Swift changed it on its way, or refused it.",
         503: "A part of the lake is away; send the request again later.",
     }
     return {status: {"model": Error, "description": meanings[status]} for status in statuses}
