@@ -31,7 +31,7 @@ class LargeSwift:
 
     async def __call__(self, request: Any) -> Any:
         path, _, query = request.url.raw_path.decode().partition("?")
-        path, asked = unquote(path), {key: value[0] for key, value in parse_qs(query).items()}
+        path, asked = unquote(path), {key: value[0] for key, value in parse_qs(query, keep_blank_values=True).items()}
         self.requests.append((request.method, path, query))
         self.tokens[path] = request.headers.get("x-auth-token", "")
         if path == "/healthcheck":

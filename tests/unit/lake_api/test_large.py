@@ -59,10 +59,10 @@ def digest(algorithm, data):
 def begin(api):
     """begin(length, container='rooms', body=None, headers) -> the answer."""
 
-    def _begin(length=len(CONTENT), container="rooms", body=None, **headers):
+    def _begin(length=1000, container="rooms", body=None, **headers):
         given = {**(BODY if body is not None else TUS), **{k.replace("_", "-"): v for k, v in headers.items()}}
         if length is not None:
-            given["Upload-Length"] = str(length)
+            given.setdefault("Upload-Length", str(length))
         return api.post(f"/api/v1/containers/{container}/uploads", content=body, headers=given)
 
     return _begin
@@ -158,8 +158,6 @@ def test_random_cuts_give_equal_bytes(begin, send, swift, cuts, with_checksum):
 def test_proxy_that_dies_loses_one_part(begin, send, error_of, swift, state, failure):
     place = begin().headers["location"]
     assert send(place, 0, CONTENT[:150]).status_code == 204
-    swift.failures = [(1, 0)]
-    swift.failures = []
     original = swift._put_object
     calls = []
 
@@ -192,7 +190,13 @@ def run(chosen, connect, messages, place, offset, **headers):
         async def send(message):
             sent.append(message)
 
-        given = {**BODY, "Upload-Offset": str(offset), "X-Auth-Token": "good", "Transfer-Encoding": "chunked", **headers}
+        given = {
+            **BODY,
+            "Upload-Offset": str(offset),
+            "X-Auth-Token": "good",
+            "Transfer-Encoding": "chunked",
+            **headers,
+        }
         scope = {
             "type": "http",
             "http_version": "1.1",
@@ -430,9 +434,7 @@ def test_concatenation(api, begin, send, error_of, swift, documents, checksum):
     assert api.head(places[0], headers=TUS).headers["upload-concat"] == "partial"
     of = {"right": CONTENT, "wrong": b"x"}.get(checksum)
     given = {"sha256": hashlib.sha256(of).hexdigest()} if of else {}
-    answer = begin(
-        None, Upload_Concat="final;" + " ".join(places), Upload_Metadata=pairs(filename="a.csv", **given)
-    )
+    answer = begin(None, Upload_Concat="final;" + " ".join(places), Upload_Metadata=pairs(filename="a.csv", **given))
     assert answer.status_code == 201, answer.text
     final = answer.headers["location"]
     shown = settled(api, final)

@@ -16,7 +16,20 @@ from starlette.types import ASGIApp
 from . import __version__, errors, settings
 from .lake import Lake
 from .observe import Observe
-from .routes import anomalies, auth, documents, gold, graph, health, objects, pipelines, resumable, tables, timeseries
+from .routes import (
+    anomalies,
+    auth,
+    documents,
+    gold,
+    graph,
+    health,
+    objects,
+    pipelines,
+    pulls,
+    resumable,
+    tables,
+    timeseries,
+)
 
 PREFIX = "/api/v1"
 _DOCS_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
@@ -52,7 +65,7 @@ def create_app(
     )
     errors.install(app)
     app.include_router(health.router)
-    for routes in (auth, objects, resumable, gold, pipelines, timeseries, anomalies, tables, documents, graph):
+    for routes in (auth, objects, resumable, pulls, gold, pipelines, timeseries, anomalies, tables, documents, graph):
         app.include_router(routes.router, prefix=PREFIX)
     _add_docs(app)
     _correct_openapi(app)

@@ -19,6 +19,7 @@ from .inserts import Inserter
 from .large import LargeUploads
 from .observe import note
 from .own_account import OwnAccount
+from .pulls import Pulls
 from .settings import Settings
 from .stores import Stores, influx_client, metadata_client
 from .swift import Swift
@@ -36,11 +37,15 @@ class Lake:
     inserter: Inserter
     gold: Gold = field(default_factory=Gold)
     large: LargeUploads = field(init=False)
+    pulls: Pulls = field(init=False)
 
     def __post_init__(self) -> None:
         own = OwnAccount(self.keystone)
         large = LargeUploads(self.settings.uploads, self.swift, self.stores, self.inserter, own)
+        roles = self.settings.identity.write_roles
+        pulls = Pulls(self.settings.pulls, roles, self.keystone, self.stores, self.inserter)
         object.__setattr__(self, "large", large)
+        object.__setattr__(self, "pulls", pulls)
 
     @classmethod
     def connect(cls, settings: Settings) -> Lake:

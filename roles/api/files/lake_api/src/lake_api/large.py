@@ -6,10 +6,10 @@ A body goes right on into Swift, a segment of `part_bytes` after the other. When
 ended where it broke, so that what came is kept; when the API or a proxy is killed, that one segment is lost. After each
 segment the offset is written down in MongoDB, so that the offset says exactly what is in Swift.
 
-An upload becomes an object in an order of steps that can be gone on with after any of them: the checksum of the whole is
-compared; an id is taken and written on the upload; the metadata document is written, `pending`; the manifest is put
-under the id, which raises the event; the document is marked `stored`, the upload `done`. Who asks for an upload on which
-this was broken off goes on with it.
+An upload becomes an object in an order of steps that can be gone on with after any of them: the checksum of the whole
+is compared; an id is taken and written on the upload; the metadata document is written, `pending`; the manifest is put
+under the id, which raises the event; the document is marked `stored`, the upload `done`. Who asks for an upload on
+which this was broken off goes on with it.
 
 The checksum of the whole is a running one, whose state is written down with the offset. Of an upload that is joined of
 partial ones it can only be had by reading the segments again: that goes on after the answer, as `assembling`.
@@ -33,7 +33,7 @@ from neocampus_lake.errors import Conflict, LakeError, present
 from pymongo.errors import PyMongoError
 from starlette.requests import ClientDisconnect
 
-from . import running_hash, segments, tus
+from . import running_hash, segments
 from .errors import ApiError, answer_of, bad_request, not_found
 from .identity import Identity
 from .inserts import Inserter
@@ -495,9 +495,7 @@ class LargeUploads:
                     one.update(chunk)
         return {name: one.hexdigest() for name, one in hashes.items()}
 
-    async def _fail(
-        self, identity: Identity, held: Held, message: str, parts: Sequence[Mapping[str, Any]]
-    ) -> None:
+    async def _fail(self, identity: Identity, held: Held, message: str, parts: Sequence[Mapping[str, Any]]) -> None:
         await self._update(held, status=FAILED, error=message)
         await blocking(self.store.joined, held.id, status=FAILED, error=message)
         await self._drop(identity, held, parts)
@@ -565,9 +563,7 @@ class LargeUploads:
     async def _finished(self, held: Held, object_id: str, etag: str) -> None:
         with anyio.CancelScope(shield=True):
             store = await self._store_of(held)
-            await blocking(
-                self._stores.metadata.mark_stored, store, object_id, etag=etag, size=held.document["length"]
-            )
+            await blocking(self._stores.metadata.mark_stored, store, object_id, etag=etag, size=held.document["length"])
             await self._update(held, status=DONE, swift_etag=etag, hashes=None)
             await blocking(self.store.joined, held.id, status=DONE, object_id=object_id)
 
@@ -612,9 +608,7 @@ class LargeUploads:
         await blocking(self.store.joined, held.id, status=status)
         try:
             with anyio.move_on_after(_REMOVE_SECONDS):
-                await self.segments.remove(
-                    [self._segment(held, part["n"]) for part in held.document["parts"]], token
-                )
+                await self.segments.remove([self._segment(held, part["n"]) for part in held.document["parts"]], token)
         except ApiError as error:
             log.warning("upload %s: its segments stay until the sweep: %s", held.id, error)
 

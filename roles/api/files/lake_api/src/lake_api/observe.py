@@ -76,7 +76,8 @@ class Observe:
 
     An error answer that leaves before the whole body was read would reset the connection under a client that still
     sends, and the client would never see the answer: so the rest is read and thrown away first, up to 16 MiB or 5 s.
-    Bodies of all but uploads (multipart, or parts of a large one) are limited to 1 MiB. A request keeps the id that the edge gave it.
+    Bodies of all but uploads (multipart, or parts of a large one) are limited to 1 MiB. A request keeps the id that the
+    edge gave it.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -29,7 +29,10 @@ class _Md5(ctypes.Structure):
     _fields_ = [("h", _WORD * 4), ("n", _WORD * 2), ("data", _WORD * 16), ("num", _WORD)]
 
 
-_FORMS: dict[str, tuple[type[ctypes.Structure], str, int]] = {"sha256": (_Sha256, "SHA256", 32), "md5": (_Md5, "MD5", 16)}
+_FORMS: dict[str, tuple[type[ctypes.Structure], str, int]] = {
+    "sha256": (_Sha256, "SHA256", 32),
+    "md5": (_Md5, "MD5", 16),
+}
 _PROBE = bytes(range(256)) * 3
 
 

@@ -81,7 +81,13 @@ class Segments:
         return await self._manifest(where, token, content_type, entries, segments.container, {"If-None-Match": "*"})
 
     async def _manifest(
-        self, place: Target, token: str, content_type: str, parts: Sequence[Part], container: str, headers: dict[str, str]
+        self,
+        place: Target,
+        token: str,
+        content_type: str,
+        parts: Sequence[Part],
+        container: str,
+        headers: dict[str, str],
     ) -> str:
         body = json.dumps(
             [{"path": f"/{container}/{part['n']}", "size_bytes": part["s"], "etag": part["e"]} for part in parts]

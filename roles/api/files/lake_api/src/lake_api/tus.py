@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -90,7 +90,9 @@ def metadata(header: str | None) -> dict[str, bytes]:
         try:
             found[key] = base64.b64decode(value.strip(), validate=True)
         except (binascii.Error, ValueError):
-            raise bad_request(f"header Upload-Metadata: the value of {key[:60]!r} is no base64", "invalid_metadata") from None
+            raise bad_request(
+                f"header Upload-Metadata: the value of {key[:60]!r} is no base64", "invalid_metadata"
+            ) from None
     return found
 
 
@@ -162,7 +164,7 @@ def concat(header: str | None, prefix: str) -> tuple[bool, list[str] | None]:
 
 def http_date(moment: datetime) -> str:
     """A time as headers have it."""
-    return format_datetime(moment, usegmt=True)
+    return format_datetime(moment.astimezone(UTC), usegmt=True)
 
 
 def _text(pairs: Mapping[str, bytes], key: str) -> str:

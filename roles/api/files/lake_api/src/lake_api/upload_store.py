@@ -4,9 +4,9 @@
 
 `id`; `status` (see below); `started`, `updated`, `expires`; whose it is (`project_id`, `container`, `user`, `user_id`);
 `length` and `offset` in bytes; `metadata` (Upload-Metadata as it came) and what it says (`filename`, `content_type`,
-`fields`, `checksums`); `parts`, a list of {n: name in the container of segments, s: bytes, e: MD5}; `hashes`, the states
-of running checksums at `offset`; `lock` {token, until}; `partial`, or `joins` (ids) of one that is made of partial ones,
-`joined` of those; `object_id` and `swift_etag` once it becomes an object; `error`, why it failed.
+`fields`, `checksums`); `parts`, a list of {n: name in the container of segments, s: bytes, e: MD5}; `hashes`, the
+states of running checksums at `offset`; `lock` {token, until}; `partial`, or `joins` (ids) of one that is made of
+partial ones, `joined` of those; `object_id` and `swift_etag` once it becomes an object; `error`, why it failed.
 
 Who writes holds the lock. Its token stands in the condition of each write, so that one whose lock has gone to another
 can't write any more: `offset` only ever says what is in Swift.
@@ -82,16 +82,14 @@ class UploadStore:
         another has the lock or it is in no such state."""
         now = utc()
         lock = {"token": uuid.uuid4().hex, "until": now + timedelta(seconds=seconds)}
-        return self._uploads.find_one_and_update(
-            {
-                "id": upload_id,
-                "status": {"$in": list(states)},
-                "$or": [{"lock": None}, {"lock.until": {"$lt": now}}],
-            },
-            {"$set": {"lock": lock}},
-            projection={"_id": 0},
-            return_document=pymongo.ReturnDocument.AFTER,
-        )
+        query = {
+            "id": upload_id,
+            "status": {"$in": list(states)},
+            "$or": [{"lock": None}, {"lock.until": {"$lt": now}}],
+        }
+        if not self._uploads.update_one(query, {"$set": {"lock": lock}}).matched_count:
+            return None
+        return self._uploads.find_one({"id": upload_id, "lock.token": lock["token"]}, {"_id": 0})
 
     def renew(self, upload_id: str, token: str, seconds: float) -> bool:
         """Keep the lock for longer; False where it has gone to another."""

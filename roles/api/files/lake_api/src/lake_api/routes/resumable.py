@@ -145,7 +145,9 @@ _PATCH = {
 
 
 def _answered(status: int, description: str, *headers: str) -> dict[int | str, dict[str, Any]]:
-    shown = {name: {"description": _HEADERS[name], "schema": {"type": "string"}} for name in ("Tus-Resumable", *headers)}
+    shown = {
+        name: {"description": _HEADERS[name], "schema": {"type": "string"}} for name in ("Tus-Resumable", *headers)
+    }
     return {status: {"description": description, "headers": shown}}
 
 
