@@ -16,7 +16,7 @@ import pytest
 from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
-from lake_api import pull_hosts
+from lake_api import pull_hosts, pull_run
 from lake_api.errors import ApiError
 from lake_api.pull_hosts import Guard, Pattern
 from lake_api.settings import Pulls, Uploads
@@ -243,10 +243,10 @@ def test_which_files(api, pull, work, swift, documents, path, recursive, names):
     assert set(contents(swift, documents)) == names
 
 
-def test_lost_connection_is_gone_on_with(api, pull, work, swift, documents, server):
+def test_lost_connection_is_gone_on_with(api, pull, work, swift, documents, server, monkeypatch):
+    monkeypatch.setattr(pull_run, "_BLOCK", 500)
     server.cuts = [1000, 3000, 4000]
     place = pull("/day/big.bin").headers["location"]
-    api.app.app.state.lake.settings.pulls.__class__  # noqa: B018
     work()
     shown = api.get(place).json()
     assert shown["run"]["error"] is None and shown["status"] == "done", shown

@@ -76,9 +76,7 @@ def host_key(given: str) -> HostKey:
         return HostKey(f"SHA256:{found[1]}")
     words = given.strip().split()
     for start, word in enumerate(words[:-1]):
-        kinds = [
-            group for group in ALGORITHMS if word in (*group, "ssh-rsa") and (word != "ssh-rsa" or "rsa" in group[0])
-        ]
+        kinds = [group for group in ALGORITHMS if word in group or (word == "ssh-rsa" and "rsa" in group[0])]
         if kinds:
             try:
                 key = asyncssh.import_public_key(" ".join(words[start : start + 2]))
@@ -86,8 +84,8 @@ def host_key(given: str) -> HostKey:
                 break
             return HostKey(key.get_fingerprint("sha256"), tuple(kinds))
     raise bad_request(
-        "host_key: the server's key is expected, as a fingerprint (SHA256:…, from ssh-keygen -lf on the server) or as a "
-        "line of known_hosts (kinds: ed25519, ecdsa, rsa); ask the server's administrator for it",
+        "host_key: the server's key is expected, as a fingerprint (SHA256:…, from ssh-keygen -lf on the server) or as "
+        "a line of known_hosts (kinds: ed25519, ecdsa, rsa); ask the server's administrator for it",
         "invalid_host_key",
     )
 
@@ -212,7 +210,7 @@ class Pattern:
         if not self.parts:
             return self.recursive or len(below) == 1
         if self.recursive and "**" not in self.parts:
-            return any(_matches(below[: end + 1], self.parts) for end in range(len(below)))
+            return any(_matches(below[start:], self.parts) for start in range(len(below)))
         return _matches(below, self.parts)
 
     def enters(self, below: Sequence[str]) -> bool:

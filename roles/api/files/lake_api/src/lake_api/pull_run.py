@@ -2,9 +2,9 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 """One run of a pull: finds the files on the server, and brings those that are new or changed into the lake.
 
-A small file is inserted as one that comes with a request; a larger one is a large upload, which is gone on with where it
-was when the connection, this process or a part of the lake was lost. A file is known by path, size and time of change:
-as long as these stay it is not fetched again.
+A small file is inserted as one that comes with a request; a larger one is a large upload, which is gone on with where
+it was when the connection, this process or a part of the lake was lost. A file is known by path, size and time of
+change: as long as these stay it is not fetched again.
 """
 
 from __future__ import annotations

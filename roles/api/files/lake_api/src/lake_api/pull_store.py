@@ -3,9 +3,9 @@
 """What is known of pulls, in MongoDB: `upload`.`pulls`, a document for each, and `upload`.`pulled`, one for each file.
 
 A pull: `id`; `status` (see below); whose it is (`project_id`, `container`, `user`, `user_id`); `host`, `port`,
-`remote_user`, `path`, `recursive`, `host_key`, `fields` (of the metadata of each file), `schedule`; `secrets`, encrypted;
-`created`, `updated`, `next_run`, `expires`; `lease` {token, worker, until} of the worker that runs it; `run`, how the
-last run went or goes.
+`remote_user`, `path`, `recursive`, `host_key`, `fields` (of the metadata of each file), `schedule`; `secrets`,
+encrypted; `created`, `updated`, `next_run`, `expires`; `lease` {token, worker, until} of the worker that runs it;
+`run`, how the last run went or goes.
 
 A file: `pull`, `path`, `size`, `mtime`, as it was when it was pulled; `upload`, by which a large one comes; `object_id`
 once it is in.

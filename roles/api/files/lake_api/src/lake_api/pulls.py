@@ -2,10 +2,10 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 """Pulls: files that the lake fetches from SSH servers, once or again and again.
 
-A pull acts for who made it, after that person's token has ended, by an application credential of Keystone: made with the
-token, for its project, in one role, with an end. It is kept with password and private key of the server, encrypted
-(Fernet) with a key that MongoDB does not have, and is deleted with the pull where who deletes it may do so; else it ends
-by itself, and nobody has its secret any more.
+A pull acts for who made it, after that person's token has ended, by an application credential of Keystone: made with
+the token, for its project, in one role, with an end. It is kept with password and private key of the server, encrypted
+(Fernet) with a key that MongoDB does not have, and is deleted with the pull where who deletes it may do so; else it
+ends by itself, and nobody has its secret any more.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr
+from cryptography.fernet import Fernet
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator
 
 CONFIG_VARIABLE = "LAKE_API_CONFIG"
 DEFAULT_CONFIG = "/etc/lake-api/config.toml"
@@ -175,6 +176,13 @@ class Pulls(_Section):
     credential_days: int = Field(default=365, ge=1)
     """How long a scheduled pull may act for the user who made it."""
     min_interval_seconds: int = Field(default=300, ge=1)
+
+    @field_validator("keys")
+    @classmethod
+    def _keys(cls, keys: list[SecretStr]) -> list[SecretStr]:
+        for key in keys:
+            Fernet(key.get_secret_value())  # ValueError: says what a key is
+        return keys
 
 
 class Pipelines(_Section):

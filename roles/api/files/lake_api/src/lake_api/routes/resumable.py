@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from neocampus_lake.documents import check_container_name, to_json
@@ -38,6 +39,8 @@ class TusRoute(APIRoute):
         async def tus_handle(request: Request) -> Response:
             try:
                 response: Response = await handle(request)
+            except RequestValidationError:
+                raise
             except (HTTPException, ApiError) as error:
                 error.headers = {**(error.headers or {}), "Tus-Resumable": tus.VERSION}
                 raise
