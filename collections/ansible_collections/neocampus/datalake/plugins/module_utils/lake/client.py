@@ -147,8 +147,8 @@ class LakeClient:
     ) -> dict[str, Any]:
         """Inserts a file however large, in pieces that survive any cut; returns the metadata document.
 
-        `resume`: go on with what an earlier call, also of another process, began with the same file. `parallel`: so many
-        parts of it at the same time. `checksum`: read the file before for its SHA-256, which the lake compares.
+        `resume`: go on with what an earlier call, also of another process, began with the same file. `parallel`: so
+        many parts of it at the same time. `checksum`: read the file before for its SHA-256, which the lake compares.
         `progress` is called with the bytes that are in the lake, and all. It is given up after `patience` seconds
         without a byte; calling it again goes on.
         """

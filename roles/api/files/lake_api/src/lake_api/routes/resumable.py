@@ -280,17 +280,17 @@ async def create_upload(request: Request, container: Container, identity: Writer
     described = tus.described(tus.metadata(given))
     length = 0 if joins is not None else tus.number("Upload-Length", headers.get("upload-length"))
     checksum = tus.checksum(headers.get("upload-checksum"))
-    kind = headers.get("content-type")
+    announced = _announced(headers)
+    kind = headers.get("content-type") if announced != 0 else None
     if kind not in (None, tus.BODY_TYPE) or (joins is not None and kind):
         raise _not_body(kind)
-    announced = _announced(headers)
     if announced is not None and joins is None and announced > length:
         raise bad_request("the body is longer than Upload-Length says", "invalid_header")
     document = await lake.large.create(
         identity, container, length, described, metadata=given, partial=partial, joins=joins
     )
     note(request.scope, container=container, upload=document["id"])
-    document = await _first(request, lake, identity, document, checksum, body=kind is not None and announced != 0)
+    document = await _first(request, lake, identity, document, checksum, body=kind is not None)
     return Response(status_code=201, headers=_headers(document) | {"Location": path_of(document)})
 
 
