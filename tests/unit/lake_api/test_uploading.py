@@ -32,7 +32,7 @@ def chosen(chosen):
 
 
 class Client(LakeClient):
-    """Its requests go to the API in this process; `cuts` many of its PATCHes get no answer, or only half of them out."""
+    """Its requests go to the API in this process; `cuts` says which PATCHes get no answer, or only half of them out."""
 
     def __init__(self, api) -> None:
         super().__init__("https://lake.test")

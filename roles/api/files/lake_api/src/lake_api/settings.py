@@ -146,7 +146,7 @@ class Uploads(_Section):
     """How long an upload is kept that nobody goes on with."""
     idle_seconds: float = Field(default=20, gt=0)
     """How long a request that sends nothing is waited for; what came is kept."""
-    lease_seconds: float = Field(default=30, gt=1)
+    lease_seconds: float = Field(default=20, gt=1)
     """How long the lock of a process that was killed holds."""
     open_per_project: int = Field(default=1000, ge=1)
     """Uploads of a project that are not whole yet."""

@@ -44,7 +44,9 @@ class Document(BaseModel):
     creation_date: str
     last_modified: str
     size: int = Field(description="Bytes.")
-    etag: str | None = Field(description="MD5 of the content.")
+    etag: str | None = Field(
+        description="MD5 of the content; of a large object in parts the ETag that Swift has for it."
+    )
     status: str = Field(
         description="`pending` until the object is known to be in Swift, then `stored`; `deleted`, `lost`: it is gone."
     )
