@@ -21,7 +21,7 @@ import asyncio
 import hashlib
 import logging
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -88,7 +88,7 @@ class Source:
                 self._over, self.broken = True, error
         return bool(self._held)
 
-    async def part(self, size: int) -> AsyncIterator[bytes]:
+    async def part(self, size: int) -> AsyncGenerator[bytes, None]:
         """The next bytes, at most `size`."""
         while size and await self.more():
             piece, self._held = self._held[:size], self._held[size:]

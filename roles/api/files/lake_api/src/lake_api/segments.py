@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -125,7 +125,7 @@ class Segments:
             raise _refused((answer.status_code, ""))
         return str(answer.headers.get("x-static-large-object", "")).lower() == "true"
 
-    async def read(self, places: Iterable[Target], token: str) -> AsyncIterator[bytes]:
+    async def read(self, places: Iterable[Target], token: str) -> AsyncGenerator[bytes, None]:
         """The content of segments, one after the other. SwiftAway where one does not come whole."""
         for place in places:
             answer = await self._swift.open(place, token, "GET", {})

@@ -99,8 +99,8 @@ def metadata(header: str | None) -> dict[str, bytes]:
 def described(pairs: Mapping[str, bytes]) -> Described:
     """What is known among the pairs: filename, filetype, metadata (JSON), sha256, md5 (hex). ApiError 400,
     InvalidDocument."""
-    filename = _text(pairs, "filename")
-    filename = "".join(c for c in filename.replace("\\", "/").rsplit("/", 1)[-1] if c.isprintable()) or None
+    last = _text(pairs, "filename").replace("\\", "/").rsplit("/", 1)[-1]
+    filename = "".join(c for c in last if c.isprintable()) or None
     filetype = _text(pairs, "filetype") or None
     fields = validate_metadata(_object(_text(pairs, "metadata") or "{}"))
     if filename and "original_object_name" not in fields:
