@@ -138,7 +138,7 @@ def test_options(api):
     assert answer.headers["tus-checksum-algorithm"] == "sha256,sha1,md5"
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(0, 400), max_size=12), st.booleans())
 def test_random_cuts_give_equal_bytes(begin, send, swift, cuts, with_checksum):
     place = begin(Upload_Metadata=pairs(md5=hashlib.md5(CONTENT).hexdigest())).headers["location"]

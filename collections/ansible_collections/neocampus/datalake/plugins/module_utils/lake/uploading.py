@@ -227,7 +227,13 @@ class Upload:
 
     def _key(self) -> str:
         """What has to be the same for an upload to be gone on with."""
-        given = [self._client.url, self._container, str(self._path.resolve()), _same(self._before), self._name]
+        given: list[Any] = [
+            self._client.url,
+            self._container,
+            str(self._path.resolve()),
+            _same(self._before),
+            self._name,
+        ]
         given += [self._metadata, self._content_type, self._ranges, self._checksum]
         return hashlib.sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
