@@ -93,6 +93,10 @@ class PullStore:
         fields = {"status": status, "next_run": next_run, "run": dict(run), "lease": None, "updated": utc()}
         self._pulls.update_one({"id": pull_id, "lease.token": token}, {"$set": fields})
 
+    def release(self, pull_id: str, token: str) -> None:
+        """Leave a pull to whoever comes next."""
+        self._pulls.update_one({"id": pull_id, "lease.token": token}, {"$set": {"lease": None}})
+
     def known(self, pull_id: str, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
         """What is known of files, by path."""
         found = self._pulled.find({"pull": pull_id, "path": {"$in": list(paths)}}, {"_id": 0})

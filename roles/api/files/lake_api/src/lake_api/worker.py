@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import anyio
 from neocampus_lake import documents
 from neocampus_lake.errors import LakeError
 from pydantic import ValidationError
@@ -110,6 +111,8 @@ class Worker:
         except (Gone, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and not keeping.done():  # this worker stops: another goes on
                 running.cancel()
+                with anyio.CancelScope(shield=True):
+                    await blocking(self._lake.pulls.store.release, pull["id"], pull["lease"]["token"])
                 raise
             log.info("pull %s was removed, or another worker has it", pull["id"])
             return True

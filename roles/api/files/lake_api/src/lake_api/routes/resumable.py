@@ -200,14 +200,17 @@ async def get_container_upload(container: Container, upload_id: UploadId, identi
 async def _list(lake: Lake, identity: Identity, container: str | None, given: UploadQuery) -> Response:
     query = ("uploads", identity.project_id, container, given.status)
     after = paging.decode(query, given.cursor)
-    found = await blocking(
-        lake.large.store.find,
-        identity.project_id,
-        container=container,
-        status=given.status,
-        limit=given.limit + 1,
-        after=after,
-    )
+    try:
+        found = await blocking(
+            lake.large.store.find,
+            identity.project_id,
+            container=container,
+            status=given.status,
+            limit=given.limit + 1,
+            after=after,
+        )
+    except ValueError:
+        raise bad_request("query parameter 'cursor': is no place in this list", "invalid_cursor") from None
     answer = paging.page(found, given.limit, query, lambda shown: lake.large.store.place(shown[-1]))
     return JSONResponse(answer | {"items": [shown(one) for one in answer["items"]]})
 
