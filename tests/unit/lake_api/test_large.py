@@ -477,6 +477,7 @@ def test_swift_away_at_the_end_is_gone_on_with(api, begin, send, error_of, swift
     monkeypatch.setattr(segments.Segments, "join", away)
     error_of(send(place, 0, CONTENT), 503)
     head = api.head(place, headers=TUS)
+    assert api.get(place).json()["error"]
     assert head.headers["upload-status"] == "assembling" and head.headers["upload-offset"] == "1000"
     monkeypatch.setattr(segments.Segments, "join", original)
     assert settled(api, place)["object_id"] == "1"
@@ -519,6 +520,21 @@ def test_expiry(api, begin, send, error_of, swift, mongo, state):
     assert parts_of(swift) == {} and state(place)["status"] == "expired"
     assert set(swift.tokens.values()) == {"own-token"}
     error_of(send(place, 500, CONTENT[500:]), 410, "gone")
+
+
+@pytest.mark.parametrize("status", ["stored", "pending", "lost"])
+def test_segments_of_what_may_be_an_object_stay(api, begin, send, error_of, swift, mongo, state, status):
+    """The API was killed after the manifest was put, and nobody asked for the upload again."""
+    place = begin(body=CONTENT).headers["location"]
+    past = {"status": "assembling", "expires": utc() - timedelta(seconds=1)}
+    mongo["upload"]["file_upload"].update_one({}, {"$set": past})
+    mongo["swift"]["rooms"].update_one({}, {"$set": {"status": status}})
+    if status != "lost":
+        error_of(api.delete(place, headers=TUS), 409)
+    background(api, "expire")
+    expected = {"stored": "done", "pending": "assembling", "lost": "expired"}[status]
+    assert state(place)["status"] == expected and state(place)["lock"] is None
+    assert len(parts_of(swift)) == (0 if status == "lost" else 10)
 
 
 def test_sweep_takes_what_belongs_to_nothing(api, begin, swift, mongo, state):

@@ -441,6 +441,16 @@ class LargeUploads:
         return bool(document["checksums"]) and document.get("hashes") is None and not document.get("verified")
 
     async def _assemble(self, identity: Identity, held: Held) -> None:
+        """Make the object. What is wrong is on the upload, also where it can be gone on with."""
+        try:
+            await self._make(identity, held)
+        except (ApiError, LakeError) as error:
+            if held.document["status"] == ASSEMBLING:
+                message = answer_of(error).message
+                await blocking(self.store.update, held.id, held.token, error=message)
+            raise
+
+    async def _make(self, identity: Identity, held: Held) -> None:
         document = held.document
         parts = await self._parts(held)
         checksums = await self._verify(identity, held, parts)
@@ -497,6 +507,7 @@ class LargeUploads:
 
     async def _fail(self, identity: Identity, held: Held, message: str, parts: Sequence[Mapping[str, Any]]) -> None:
         await self._update(held, status=FAILED, error=message)
+        held.document["status"] = FAILED
         await blocking(self.store.joined, held.id, status=FAILED, error=message)
         await self._drop(identity, held, parts)
 
@@ -564,7 +575,7 @@ class LargeUploads:
         with anyio.CancelScope(shield=True):
             store = await self._store_of(held)
             await blocking(self._stores.metadata.mark_stored, store, object_id, etag=etag, size=held.document["length"])
-            await self._update(held, status=DONE, swift_etag=etag, hashes=None)
+            await self._update(held, status=DONE, swift_etag=etag, hashes=None, error=None)
             await blocking(self.store.joined, held.id, status=DONE, object_id=object_id)
 
     async def _store_of(self, held: Held) -> str:
@@ -587,6 +598,8 @@ class LargeUploads:
                 {"object_id": document["object_id"], "joined": document["joined"]},
             )
         async with self.hold(identity, upload_id, OPEN) as held:
+            if await self._object(held):
+                raise ApiError(409, "conflict", "the upload becomes an object at this moment: delete that instead")
             await self._end(held, TERMINATED, identity.token)
 
     async def expire(self) -> int:
@@ -597,10 +610,27 @@ class LargeUploads:
             if document is None:
                 continue
             held = Held(document, document["project_id"], document["container"])
-            await self._end(held, EXPIRED, (await self._own.identity()).token)
-            log.info("upload %s of container %r expired", upload_id, held.container)
-            ended += 1
+            known = await self._object(held)
+            if known is None:
+                await self._end(held, EXPIRED, (await self._own.identity()).token)
+                log.info("upload %s of container %r expired", upload_id, held.container)
+                ended += 1
+            elif known["status"] == "stored":  # it was broken off just before its end
+                await self._finished(held, known["swift_object_id"], known["etag"])
+                await blocking(self.store.release, held.id, held.token)
+            else:  # reconciliation is going to find out whether it is in Swift
+                await self._update(held, expires=documents.utc() + timedelta(hours=1), lock=None)
         return ended
+
+    async def _object(self, held: Held) -> dict[str, Any] | None:
+        """The metadata document of the object that an upload became, or may have become. Its segments have to stay."""
+        object_id = held.document["object_id"]
+        store = await self._stores.store(held.project_id, held.container) if object_id else None
+        if store is None:
+            return None
+        known = await blocking(self._stores.metadata.get, store, object_id)
+        there = known is not None and known.get("upload") == held.id and known["status"] in ("pending", "stored")
+        return known if there else None
 
     async def _end(self, held: Held, status: str, token: str) -> None:
         """Segments are removed within a moment, or by the sweep."""
