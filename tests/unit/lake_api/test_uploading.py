@@ -127,6 +127,19 @@ def test_upload_that_was_given_up_is_begun_anew(client, api, path):
     assert client.upload_large("rooms", path)["size"] == 5000
 
 
+def test_token_that_ends_meanwhile(client, api, path, keystone):
+    def end(done, of):
+        if done == 2400:
+            api.headers["X-Auth-Token"] = "ended"
+
+    def renew():
+        api.headers["X-Auth-Token"] = client.token = "good"
+
+    client.token = "old"
+    assert client.upload_large("rooms", path, progress=end, renew=renew)["size"] == 5000
+    assert client.token == "good"
+
+
 def test_file_that_changes(client, path):
     def change(done, of):
         path.write_bytes(CONTENT[::-1])

@@ -144,16 +144,18 @@ class LakeClient:
         checksum: bool = True,
         progress: Callable[[int, int], None] | None = None,
         patience: float = 300.0,
+        renew: Callable[[], Any] | None = None,
     ) -> dict[str, Any]:
         """Inserts a file however large, in pieces that survive any cut; returns the metadata document.
 
         `resume`: go on with what an earlier call, also of another process, began with the same file. `parallel`: so
         many parts of it at the same time. `checksum`: read the file before for its SHA-256, which the lake compares.
         `progress` is called with the bytes that are in the lake, and all. It is given up after `patience` seconds
-        without a byte; calling it again goes on.
+        without a byte; calling it again goes on. `renew` is called where the token has ended meanwhile: it has to log
+        in again.
         """
         given: dict[str, Any] = {"name": name, "content_type": content_type, "resume": resume, "parallel": parallel}
-        given |= {"checksum": checksum, "progress": progress, "patience": patience}
+        given |= {"checksum": checksum, "progress": progress, "patience": patience, "renew": renew}
         return Upload(self, container, path, metadata, **given).send()
 
     def uploads(self, *, status: str | None = None, page: int = 500) -> Iterator[dict[str, Any]]:

@@ -66,11 +66,12 @@ class Upload:
         checksum: bool,
         progress: Progress | None,
         patience: float,
+        renew: Callable[[], Any] | None,
     ) -> None:
         self._client, self._container, self._path = client, container, Path(path)
         self._metadata, self._content_type = dict(metadata or {}), content_type
         self._resume, self._checksum, self._patience = resume, checksum, patience
-        self._progress = progress
+        self._progress, self._renew = progress, renew
         self._before = self._stat()
         self.size = self._before.st_size
         self._name = name or self._path.name
@@ -145,7 +146,7 @@ class Upload:
         with self._open() as stream:
             offset: int | None = None
             while True:
-                before = self._done[number]
+                before, token = self._done[number], self._client.token
                 try:
                     offset = self._offset(place) if offset is None else offset
                     self._tell(number, offset)
@@ -155,6 +156,8 @@ class Upload:
                     offset = self._patch(place, _Piece(stream, start + offset, size), offset, size)
                     self._tell(number, offset)
                 except LakeError as error:
+                    if self._renewed(error, token):
+                        continue
                     if not _passing(error) or time.monotonic() - last > self._patience:
                         raise
                     offset = None  # it is asked for
@@ -163,6 +166,24 @@ class Upload:
                     last, pause = time.monotonic(), 0.2
                 else:
                     pause = min(2 * pause, 5.0)
+
+    def _renewed(self, error: LakeError, token: str | None) -> bool:
+        """Whether there is another token, where this one has ended."""
+        if self._renew is None or error.context.get("status") != 401:
+            return False
+        with self._lock:
+            if self._client.token == token:
+                self._renew()
+            return self._client.token != token
+
+    def _state(self, upload_id: str) -> dict[str, Any]:
+        token = self._client.token
+        try:
+            return self._client.upload(upload_id)
+        except LakeError as error:
+            if not self._renewed(error, token):
+                raise
+            return self._client.upload(upload_id)
 
     def _patch(self, place: str, piece: _Piece, offset: int, size: int) -> int:
         headers = {
@@ -188,7 +209,7 @@ class Upload:
     # -- ending ------------------------------------------------------------------------------------------------------
 
     def _join(self, places: Sequence[str]) -> str:
-        joined = {self._client.upload(place.rpartition("/")[2]).get("joined") for place in places}
+        joined = {self._state(place.rpartition("/")[2]).get("joined") for place in places}
         [only] = joined if len(joined) == 1 else [None]
         if only:  # by an attempt whose answer was lost
             return f"{places[0].rpartition('/')[0]}/{only}"
@@ -196,9 +217,9 @@ class Upload:
 
     def _settled(self, place: str) -> dict[str, Any]:
         """How the upload stands once it is an object. InvalidInput where it failed."""
-        last, offset = time.monotonic(), place.rpartition("/")[2]
+        last, upload_id = time.monotonic(), place.rpartition("/")[2]
         while True:
-            state = self._client.upload(offset)
+            state = self._state(upload_id)
             if state["status"] == "done":
                 return state
             if state["status"] != "assembling":
@@ -285,7 +306,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         client = LakeClient(environment["LAKE_API_URL"], ca_file=os.environ.get("OS_CACERT"))
-        client.log_in(environment["OS_USERNAME"], environment["OS_PASSWORD"], project)
+
+        def log_in() -> None:
+            client.log_in(environment["OS_USERNAME"], environment["OS_PASSWORD"], project)
+
+        log_in()
         for path in given.files:
             document = client.upload_large(
                 given.container,
@@ -295,6 +320,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 resume=not given.no_resume,
                 parallel=given.parallel,
                 checksum=not given.no_checksum,
+                renew=log_in,
                 progress=_shown(path) if sys.stderr.isatty() else None,
             )
             sys.stdout.write(f"{path}: object {document['swift_object_id']}, {document['size']} bytes\n")
