@@ -120,7 +120,7 @@ class Upload:
 
     def _begin(self, headers: Mapping[str, str]) -> str:
         path = self._client.path(self._container, "uploads")
-        with self._client.open("POST", path, b"", {**VERSION, **headers}) as answer:
+        with self._client.open("POST", path, None, {**VERSION, **headers}) as answer:
             return str(answer.headers["Location"])
 
     def _described(self) -> str:
