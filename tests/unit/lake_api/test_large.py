@@ -20,7 +20,9 @@ from lake_api import running_hash, segments, tus
 from lake_api.app import create_app
 from lake_api.errors import ApiError
 from lake_api.settings import Uploads
+from lake_api.upload_store import UploadStore
 from neocampus_lake.documents import utc
+from pymongo.errors import AutoReconnect
 
 sys.path.insert(0, str(Path(__file__).parent))
 from large_fakes import LargeSwift  # noqa: E402
@@ -284,6 +286,27 @@ def test_writer_whose_lock_has_gone_writes_nothing_down(begin, send, error_of, m
     swift._put_object = steal
     error_of(send(place, 0, CONTENT), 423, "locked")
     assert state(place)["offset"] == 0 and state(place)["parts"] == [] and parts_of(swift) == {}
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_mongodb_that_does_not_answer_costs_no_byte_that_counts(begin, send, error_of, swift, state, monkeypatch, done):
+    place = begin().headers["location"]
+    original = UploadStore.commit
+    calls = []
+
+    def commit(self, *given, **fields):
+        calls.append(given)
+        if len(calls) == 3:
+            if done:
+                original(self, *given, **fields)
+            raise AutoReconnect("the primary is gone")
+        return original(self, *given, **fields)
+
+    monkeypatch.setattr(UploadStore, "commit", commit)
+    error_of(send(place, 0, CONTENT), 503, "service_unavailable")
+    offset = 300 if done else 200
+    assert state(place)["offset"] == offset
+    assert send(place, offset, CONTENT[offset:]).headers["upload-object"] == "1" and stored(swift) == CONTENT
 
 
 def test_wrong_offset(begin, send, error_of):

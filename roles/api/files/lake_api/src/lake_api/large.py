@@ -310,8 +310,8 @@ class LargeUploads:
                 waiting.append(part)
                 position += part["s"]
                 if not checksum:
-                    await self._commit(held, waiting, progress)
-                    waiting = []
+                    ready, waiting = waiting, []
+                    await self._commit(identity, held, ready, progress)
             if source.broken is None and await source.more():
                 raise self._too_long(document)
             if checksum and waiting and source.broken is None:
@@ -321,8 +321,8 @@ class LargeUploads:
                         "checksum_mismatch",
                         "what came has another checksum than Upload-Checksum says, and was dropped; send it again",
                     )
-                await self._commit(held, waiting, progress)
-                waiting = []
+                ready, waiting = waiting, []
+                await self._commit(identity, held, ready, progress)
         finally:
             await self._drop(identity, held, waiting)
         if source.broken is not None:
@@ -362,7 +362,8 @@ class LargeUploads:
             raise ApiError(502, "checksum_mismatch", "the content changed on its way to Swift; send it again")
         return {"n": name, "s": count, "e": etag}
 
-    async def _commit(self, held: Held, parts: list[dict[str, Any]], progress: _Progress) -> None:
+    async def _commit(self, identity: Identity, held: Held, parts: list[dict[str, Any]], progress: _Progress) -> None:
+        """Write parts down. When MongoDB does not answer they may count, and stay until the sweep."""
         document = held.document
         fields = {
             "status": RECEIVING,
@@ -371,6 +372,7 @@ class LargeUploads:
         }
         with anyio.CancelScope(shield=True):
             if not await blocking(self.store.commit, held.id, held.token, document["offset"], parts, **fields):
+                await self._drop(identity, held, parts)
                 raise locked()
         document["parts"] += parts
         document["offset"] += sum(part["s"] for part in parts)
