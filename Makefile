@@ -92,6 +92,10 @@ lock: tools ## Renew the locks from the .in files
 faults: tools ## Break parts of the running local lake during an ingest, and see that nothing is lost (FAULTS="relay mongodb" for some)
 	python tests/faults/run.py --environment $(ENV) --markdown build/faults.md $(FAULTS)
 
+.PHONY: uploads-fault
+uploads-fault: tools ## Kill client, API and Swift proxies during an upload of 1 GiB to the running local lake (MIB=1024, PARALLEL=1, FAULTS="api")
+	python tests/faults/uploads.py --environment $(ENV) --mib $(or $(MIB),1024) --parallel $(or $(PARALLEL),1) --markdown build/uploads-fault.md $(FAULTS)
+
 .PHONY: swift-functional
 swift-functional: tools ## Run Swift's own functional tests against the running local lake
 	python tests/swift_functional/run.py --environment $(ENV) --markdown build/swift-functional.md

@@ -18,7 +18,21 @@ from . import __version__, errors, settings
 from .lake import Lake
 from .metrics import Measured, metrics
 from .observe import Observe
-from .routes import admin, anomalies, auth, documents, gold, graph, health, objects, pipelines, tables, timeseries
+from .routes import (
+    admin,
+    anomalies,
+    auth,
+    documents,
+    gold,
+    graph,
+    health,
+    objects,
+    pipelines,
+    pulls,
+    resumable,
+    tables,
+    timeseries,
+)
 from .routes import errors as errors_of
 from .watch import Addresses, Audited
 
@@ -57,7 +71,20 @@ def create_app(
     )
     errors.install(app)
     app.include_router(health.router)
-    for routes in (auth, admin, objects, gold, pipelines, timeseries, anomalies, tables, documents, graph):
+    for routes in (
+        auth,
+        admin,
+        objects,
+        resumable,
+        pulls,
+        gold,
+        pipelines,
+        timeseries,
+        anomalies,
+        tables,
+        documents,
+        graph,
+    ):
         app.include_router(routes.router, prefix=PREFIX)
     _add_docs(app)
     _correct_openapi(app)

@@ -94,6 +94,22 @@ class Inserter:
             raise upload.error
         return upload
 
+    async def prepare(self, identity: Identity, container: str) -> Place:
+        """The place of the project's container, which is made where it is not there. ApiError, LakeError."""
+        documents.check_container_name(container)
+        return await self._place(identity, container)
+
+    async def insert_held(self, identity: Identity, container: str, upload: Upload) -> Upload:
+        """Insert a file that is held in memory as a whole; errors as those of `insert`."""
+        upload.content_type()
+        upload.place = await self.prepare(identity, container)
+        self._reader.count(upload, upload.head)
+        await self._register([upload])
+        await self._store([upload])
+        if upload.error:
+            raise upload.error
+        return upload
+
     async def insert_many(self, identity: Identity, container: str, form: forms.FormReader) -> Bulk:
         """Insert the form's files into the project's container, block by block while the form is read.
 

@@ -18,8 +18,11 @@ from .errors import ApiError, not_found
 from .gold import Gold
 from .identity import Identity, Keystone, Tokens, require
 from .inserts import Inserter
+from .large import LargeUploads
 from .logins import Logins
 from .observe import note
+from .own_account import OwnAccount
+from .pulls import Pulls
 from .rates import Rates
 from .revocations import Revocations
 from .settings import Settings
@@ -38,6 +41,16 @@ class Lake:
     stores: Stores
     inserter: Inserter
     gold: Gold = field(default_factory=Gold)
+    large: LargeUploads = field(init=False)
+    pulls: Pulls = field(init=False)
+
+    def __post_init__(self) -> None:
+        own = OwnAccount(self.keystone)
+        large = LargeUploads(self.settings.uploads, self.swift, self.stores, self.inserter, own)
+        roles = self.settings.identity.write_roles
+        pulls = Pulls(self.settings.pulls, roles, self.keystone, self.stores, self.inserter)
+        object.__setattr__(self, "large", large)
+        object.__setattr__(self, "pulls", pulls)
 
     @classmethod
     def connect(cls, settings: Settings) -> Lake:
@@ -73,6 +86,7 @@ class Lake:
 
     async def close(self) -> None:
         """Close the connections, after what is left of the audit was written down."""
+        await self.large.close()
         await self.audit.stop()
         await self.swift.close()
         self.stores.client.close()

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import os
 import tomllib
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from cryptography.fernet import Fernet
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator
 
 CONFIG_VARIABLE = "LAKE_API_CONFIG"
 DEFAULT_CONFIG = "/etc/lake-api/config.toml"
@@ -178,6 +180,57 @@ class Audit(_Section):
     """How long a process that stops tries to write the rest down; what is left goes to the log."""
 
 
+class Uploads(_Section):
+    """Large uploads, which are kept in parts until they are whole."""
+
+    max_bytes: int = Field(default=1024 * 1024 * MIB, ge=1)
+    """Largest upload."""
+    part_bytes: int = Field(default=16 * MIB, ge=1)
+    """Size of a part: what is lost at most when the API or a Swift proxy is killed. Of an upload that would have more
+    than 4,000 such parts they are larger."""
+    expire_seconds: float = Field(default=3 * 86400, gt=0)
+    """How long an upload is kept that nobody goes on with."""
+    idle_seconds: float = Field(default=20, gt=0)
+    """How long a request that sends nothing is waited for; what came is kept."""
+    lease_seconds: float = Field(default=20, gt=1)
+    """How long the lock of a process that was killed holds."""
+    open_per_project: int = Field(default=1000, ge=1)
+    """Uploads of a project that are not whole yet."""
+
+
+class Pulls(_Section):
+    """Files that are fetched from SSH servers."""
+
+    keys: list[SecretStr] = []
+    """Fernet keys: the first encrypts, all decrypt. None: there are no pulls."""
+    allowed: list[IPvAnyNetwork] = [ip_network("0.0.0.0/0"), ip_network("::/0")]
+    refused: list[IPvAnyNetwork] = []
+    """Networks of servers. The narrower one of both lists decides; loopback and the like are refused where `allowed`
+    does not name them as narrowly."""
+    per_project: int = Field(default=100, ge=1)
+    at_once: int = Field(default=2, ge=1)
+    """Pulls that one worker runs at the same time."""
+    files: int = Field(default=100_000, ge=1)
+    """Most files that one run looks at."""
+    tries: int = Field(default=5, ge=1)
+    """How often a run connects again after the connection was lost without anything having come."""
+    retry_seconds: float = Field(default=5, gt=0)
+    """Pause before the first of these; it doubles each time."""
+    connect_seconds: float = Field(default=20, gt=0)
+    lease_seconds: float = Field(default=60, gt=1)
+    """How long the claim of a worker that was killed holds."""
+    credential_days: int = Field(default=365, ge=1)
+    """How long a scheduled pull may act for the user who made it."""
+    min_interval_seconds: int = Field(default=300, ge=1)
+
+    @field_validator("keys")
+    @classmethod
+    def _keys(cls, keys: list[SecretStr]) -> list[SecretStr]:
+        for key in keys:
+            Fernet(key.get_secret_value())  # ValueError: says what a key is
+        return keys
+
+
 class Pipelines(_Section):
     """What the API knows of pipelines, and what a dry run may use."""
 
@@ -208,6 +261,8 @@ class Settings(_Section):
     walls: Walls = Walls()
     audit: Audit = Audit()
     pipelines: Pipelines = Pipelines()
+    uploads: Uploads = Uploads()
+    pulls: Pulls = Pulls()
 
 
 def load(path: str | os.PathLike[str] | None = None) -> Settings:

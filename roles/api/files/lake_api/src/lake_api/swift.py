@@ -104,6 +104,19 @@ class Swift:
         """The answer to a GET or HEAD with its body unread; the caller closes it. Statuses of objects pass through."""
         return await self._send(method, target, token, headers, None)
 
+    async def request(
+        self,
+        method: str,
+        target: Target,
+        token: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        query: str = "",
+    ) -> httpx.Response:
+        """The answer to a request with its body unread, whatever its status; the caller closes it. SwiftAway."""
+        return await self._send(method, target, token, headers or {}, body, query=query)
+
     async def container_exists(self, target: Target, token: str) -> bool:
         """Whether the container is there. ApiError 401, 403, 503."""
         answer = await self._send("HEAD", target, token, {}, None)
@@ -183,10 +196,12 @@ class Swift:
         body: Body | None,
         *,
         once: bool = False,
+        query: str = "",
     ) -> httpx.Response:
         path = f"/v1/{quote(self._prefix + target.project_id, safe='')}/{quote(target.container, safe='')}".rstrip("/")
         if target.name is not None:
             path += "/" + quote(target.name)
+        path += f"?{query}" if query else ""
         uncertain = False
         for url in self._order():
             content = body() if callable(body) else body

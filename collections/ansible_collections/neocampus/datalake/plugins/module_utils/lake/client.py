@@ -16,10 +16,11 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from .errors import AccessDenied, Conflict, InvalidInput, LakeError, NotFound, StoreError
+from .uploading import Upload
 
 API_PATH = "/api/v1"
 BLOCK = 256 * 1024
@@ -263,6 +264,62 @@ class LakeClient:
             raise
         return items
 
+    def upload_large(
+        self,
+        container: str,
+        path: str | os.PathLike[str],
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        content_type: str | None = None,
+        resume: bool = True,
+        parallel: int = 1,
+        checksum: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+        patience: float = 300.0,
+        renew: Callable[[], Any] | None = None,
+    ) -> dict[str, Any]:
+        """Inserts a file however large, in pieces that survive any cut; returns the metadata document.
+
+        `resume`: go on with what an earlier call, also of another process, began with the same file. `parallel`: so
+        many parts of it at the same time. `checksum`: read the file before for its SHA-256, which the lake compares.
+        `progress` is called with the bytes that are in the lake, and all. It is given up after `patience` seconds
+        without a byte; calling it again goes on. `renew` is called where the token has ended meanwhile: it has to log
+        in again.
+        """
+        given: dict[str, Any] = {"name": name, "content_type": content_type, "resume": resume, "parallel": parallel}
+        given |= {"checksum": checksum, "progress": progress, "patience": patience, "renew": renew}
+        return Upload(self, container, path, metadata, **given).send()
+
+    def uploads(self, *, status: str | None = None, page: int = 500) -> Iterator[dict[str, Any]]:
+        """Large uploads of the project, the newest first: `{id, container, status, offset, length, object_id, …}`."""
+        return self._items("/uploads", {"status": status, "limit": page})
+
+    def upload(self, upload_id: str) -> dict[str, Any]:
+        """How a large upload stands."""
+        return dict(self._json("GET", f"/uploads/{urllib.parse.quote(upload_id, safe='')}"))
+
+    def pull(self, container: str, **given: Any) -> dict[str, Any]:
+        """Lets the lake fetch files from an SSH server: `url` (or `host`, `user`, `path`), `host_key`, `password` or
+        `private_key`, and, if wanted, `recursive`, `metadata`, `schedule`. Returns the pull."""
+        return dict(self._json("POST", _path(container, "pulls"), given))
+
+    def pulls(self, container: str, *, status: str | None = None, page: int = 500) -> Iterator[dict[str, Any]]:
+        """Pulls into a container, each with how its last `run` went."""
+        return self._items(_path(container, "pulls"), {"status": status, "limit": page})
+
+    def get_pull(self, container: str, pull_id: str) -> dict[str, Any]:
+        """How a pull stands."""
+        return dict(self._json("GET", _path(container, "pulls", pull_id)))
+
+    def run_pull(self, container: str, pull_id: str) -> dict[str, Any]:
+        """Lets a pull run now."""
+        return dict(self._json("POST", _path(container, "pulls", pull_id, "run")))
+
+    def delete_pull(self, container: str, pull_id: str) -> None:
+        """Removes a pull, and stops it where it runs; what it brought stays."""
+        self.open("DELETE", _path(container, "pulls", pull_id)).close()
+
     def get(self, container: str, object_id: str) -> dict[str, Any]:
         """The metadata document of an object."""
         return dict(self._json("GET", _path(container, "objects", object_id)))
@@ -403,6 +460,28 @@ class LakeClient:
                     document=document,
                 )
             time.sleep(interval)
+
+    @staticmethod
+    def path(container: str, *parts: str) -> str:
+        """The path, below the API's address, of what a container has."""
+        return _path(container, *parts)
+
+    def path_of(self, location: str) -> str:
+        """The path, below the API's address, of what a header Location says."""
+        return urllib.parse.urlsplit(location).path.partition(API_PATH)[2]
+
+    def open(
+        self,
+        verb: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        repeat: bool = False,
+    ) -> http.client.HTTPResponse:
+        """The answer to a request with a body of bytes, or of something that is read; the caller closes it. `repeat`:
+        asking again does no harm."""
+        return self._open(verb, path, body, headers, repeat=repeat)
 
     def _items(self, path: str, query: Mapping[str, Any]) -> Iterator[Any]:
         given = {key: value for key, value in query.items() if value is not None}

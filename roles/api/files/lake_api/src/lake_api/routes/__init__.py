@@ -44,7 +44,9 @@ class Document(BaseModel):
     creation_date: str
     last_modified: str
     size: int = Field(description="Bytes.")
-    etag: str | None = Field(description="MD5 of the content.")
+    etag: str | None = Field(
+        description="MD5 of the content; of a large object in parts the ETag that Swift has for it."
+    )
     status: str = Field(
         description="`pending` until the object is known to be in Swift, then `stored`; `deleted`, `lost`: it is gone."
     )
@@ -86,10 +88,15 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         403: "The role does not allow this, or the token is of no project.",
         404: "There is no such thing in the project.",
         409: "It changed meanwhile; send the request again.",
+        410: "It is over, and can't be gone on with.",
+        412: "A header that the protocol demands is missing, or another.",
         413: "Too large.",
         415: "The body has another type.",
         416: "The range is outside the data.",
+        423: "Another request writes to it; try again.",
         429: "Too many requests, or too many failed log-ins; `Retry-After` says how long to wait.",
+        460: "The checksum is another.",
+        502: "Swift changed it on its way, or refused it.",
         503: "A part of the lake is away; send the request again later.",
         504: "The answer took too long.",
     }
