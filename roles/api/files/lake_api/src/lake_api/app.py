@@ -17,6 +17,7 @@ from . import __version__, errors, settings
 from .lake import Lake
 from .observe import Observe
 from .routes import anomalies, auth, documents, gold, graph, health, objects, pipelines, tables, timeseries
+from .routes import models as models_routes
 
 PREFIX = "/api/v1"
 _DOCS_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
@@ -54,6 +55,7 @@ def create_app(
     app.include_router(health.router)
     for routes in (auth, objects, gold, pipelines, timeseries, anomalies, tables, documents, graph):
         app.include_router(routes.router, prefix=PREFIX)
+    app.include_router(models_routes.router, prefix=PREFIX)
     _add_docs(app)
     _correct_openapi(app)
     return Observe(app)
