@@ -15,8 +15,10 @@ from starlette.types import ASGIApp
 
 from . import __version__, errors, settings
 from .lake import Lake
+from .live import on_stop
 from .observe import Observe
 from .routes import anomalies, auth, documents, gold, graph, health, objects, pipelines, tables, timeseries
+from .routes import live as live_routes
 from .routes import models as models_routes
 
 PREFIX = "/api/v1"
@@ -32,6 +34,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.lake = connect(chosen)
+        on_stop(app.state.lake.live.close)
         try:
             yield
         finally:
@@ -55,7 +58,8 @@ def create_app(
     app.include_router(health.router)
     for routes in (auth, objects, gold, pipelines, timeseries, anomalies, tables, documents, graph):
         app.include_router(routes.router, prefix=PREFIX)
-    app.include_router(models_routes.router, prefix=PREFIX)
+    for added in (models_routes, live_routes):
+        app.include_router(added.router, prefix=PREFIX)
     _add_docs(app)
     _correct_openapi(app)
     return Observe(app)

@@ -12,10 +12,12 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader
 from neocampus_lake.documents import check_container_name
 
+from .downloads import Downloads
 from .errors import ApiError, not_found
 from .gold import Gold
 from .identity import Identity, Keystone, Tokens, require
 from .inserts import Inserter
+from .live import Hub
 from .observe import note
 from .settings import Settings
 from .stores import Stores, influx_client, metadata_client
@@ -33,6 +35,11 @@ class Lake:
     stores: Stores
     inserter: Inserter
     gold: Gold = field(default_factory=Gold)
+    downloads: Downloads = field(default_factory=Downloads)
+    live: Hub = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "live", Hub(self.stores, self.settings.live))
 
     @classmethod
     def connect(cls, settings: Settings) -> Lake:
@@ -49,10 +56,12 @@ class Lake:
             stores,
             Inserter(settings.limits, swift, stores),
             Gold.connect(settings),
+            Downloads(settings.limits.downloads),
         )
 
     async def close(self) -> None:
         """Close the connections."""
+        self.live.close()
         await self.swift.close()
         self.stores.client.close()
         self.gold.close()

@@ -91,9 +91,7 @@ class Models:
                 )
         if demand is not None and (enforced := demand.on(kind)) is not None:
             if checker is not None and enforced and _key(checker) != _key(demand.checker):
-                raise _refused(
-                    demand.checker, [Problem("model", f"is what container {container!r} demands; name none")]
-                )
+                raise _refused(demand.checker, [Problem("model", f"is demanded by {container!r}; name none")])
             if checker is None:
                 checker, strict = demand.checker, enforced
         if checker is None:

@@ -119,7 +119,7 @@ class ModelStore:
         before = self._owned(project_id, name, "changed")
         if expected not in (None, before["version"]):
             raise Conflict(
-                f"model {name!r} is at version {before['version']} and no longer at {expected}: read it and change that",
+                f"model {name!r} is at version {before['version']}, no longer at {expected}: read it and change that",
                 version=before["version"],
             )
         if before["visibility"] == "public" and model["visibility"] != "public":
@@ -152,8 +152,8 @@ class ModelStore:
         return _told({**before, **fields}, project_id)
 
     def withdraw(self, project_id: str, name: str) -> str:
-        """Removes a project's model that nothing refers to (`removed`), else lets nothing new refer to it (`withdrawn`):
-        which of the two it was.
+        """Removes a project's model that nothing refers to (`removed`), else lets nothing new refer to it
+        (`withdrawn`); says which of the two it was.
 
         Errors: NotFound; AccessDenied for another project's public model.
         """

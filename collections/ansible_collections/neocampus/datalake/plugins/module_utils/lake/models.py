@@ -38,6 +38,7 @@ _NAME = re.compile(r"[^\W\d][\w-]{0,99}")
 _PATTERN = re.compile(r"\*/\*|[A-Za-z0-9!#$&^_.+-]+/(\*|[A-Za-z0-9!#$&^_.+-]+)")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?\s*([Zz]|[+-]\d\d:?\d\d)", re.ASCII)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _GEO = {
     "type": "object",
     "required": ["type", "coordinates"],
@@ -155,9 +156,7 @@ def check_model(given: Mapping[str, Any]) -> dict[str, Any]:
         found.add(key[:80], f"is not known here; a model has {', '.join(sorted(known))}")
     label = given.get("label")
     if not isinstance(label, str) or not _LABEL.fullmatch(label) or label != label.strip() or _ID.fullmatch(label):
-        found.add(
-            "label", f"up to 100 letters, digits, spaces, . - and _ are expected, a letter first, not {label!r:.60}"
-        )
+        found.add("label", f"up to 100 letters, digits, spaces, . - _ are expected, a letter first, not {label!r:.60}")
     visibility = given.get("visibility", VISIBILITIES[0])
     if visibility not in VISIBILITIES:
         found.add("visibility", f"one of {', '.join(VISIBILITIES)} is expected, not {visibility!r:.60}")
@@ -222,9 +221,7 @@ def _fields(found: _Found, given: Any) -> list[dict[str, Any]]:
             continue
         name = one.get("name")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            found.add(
-                f"{place}.name", f"up to 100 letters, digits, - and _ are expected, a letter first, not {name!r:.60}"
-            )
+            found.add(f"{place}.name", f"up to 100 letters, digits, - _ are expected, a letter first, not {name!r:.60}")
         elif name in names:
             found.add(f"{place}.name", f"there is a field {name!r} before; a field is named once")
         elif name in OWN_FIELDS:

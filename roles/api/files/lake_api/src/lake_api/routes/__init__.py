@@ -88,7 +88,9 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         409: "It changed meanwhile; send the request again.",
         413: "Too large.",
         415: "The body has another type.",
+        412: "It is not as If-Match says.",
         416: "The range is outside the data.",
+        429: "Too much of this is under way; ask again later.",
         503: "A part of the lake is away; send the request again later.",
     }
     return {status: {"model": Error, "description": meanings[status]} for status in statuses}

@@ -270,8 +270,7 @@ async def get_model(
 
 @router.put(
     "/models/{model}",
-    responses=answers(200, ModelForm, 400, 401, 403, 404, 409, 503)
-    | {412: {"model": errors(400)[400]["model"], "description": "It is not as If-Match says."}},
+    responses=answers(200, ModelForm, 400, 401, 403, 404, 409, 412, 503),
     summary="Change a metadata model",
 )
 async def change_model(
