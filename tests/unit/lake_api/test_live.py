@@ -257,7 +257,7 @@ def test_points(changes, stores):
 
 
 def test_a_client_goes_on_in_another_process_without_gap_or_double(changes, stores):
-    stores.points = {f"{n}/ab": [{"measurement": "m", "time": "x", "value": v} for v in range(3)] for n in range(100)}
+    stores.points = {f"{n}/ab": [{"measurement": "m", "time": "x", "value": v} for v in range(3)] for n in range(300)}
 
     async def test():
         hubs = [live.Hub(stores, FAST), live.Hub(stores, FAST)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -194,7 +195,9 @@ async def _file(
 ) -> Response:
     def pieces() -> Iterator[bytes]:  # begins in the thread of the first step
         table = SeriesTable(lake.stores.influxdb, store, wanted)
-        yield from downloads.encoded(kind, table.columns, table.blocks(), formulas=formulas)
+        blocks = table.blocks()
+        first = next(blocks, [])  # what is wrong is known before anything is sent
+        yield from downloads.encoded(kind, table.columns, chain([first], blocks), formulas=formulas)
 
     async def run(step: Callable[[], bytes | None]) -> bytes | None:
         found = await lake.stores.series(lambda: [step()])

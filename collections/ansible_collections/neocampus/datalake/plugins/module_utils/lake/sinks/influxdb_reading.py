@@ -188,6 +188,8 @@ class SeriesTable:
         return parts
 
     def _grouping(self) -> str:
+        if not self.selection.aggregates:
+            return ""
         by = [quote(tag) for tag in self.tags]
         if self.selection.every is not None:
             by.insert(0, f"time({self.selection.every}ns)")
