@@ -125,6 +125,7 @@ def test_windows(api, points, influx, error_of):
         ({"aggregate": "mean", "group": "none"}, "no tag 'none'"),
         ({"aggregate": "mean", "field": "none"}, "no field 'none'"),
         ({"aggregate": "mean", "origin": "true"}, "no origin"),
+        ({"field": "value", "origin": "true"}, "whole points"),
         ({"format": "xml"}, "'format'"),
         ({"format": "csv", "cursor": "x"}, "'cursor'"),
         ({"order": "up"}, "'order'"),

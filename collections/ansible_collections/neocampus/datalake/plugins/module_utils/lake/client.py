@@ -367,7 +367,7 @@ class LakeClient:
                         if event.kind == "end" and event.data.get("code") in ("restarting", "too_slow"):
                             break
                         if event.kind == "end":
-                            raise AccessDenied(f"GET {path}: {event.data.get('message')}", **event.data)
+                            raise AccessDenied(f"GET {path}: {event.data.get('message')}", code=event.data.get("code"))
                         if event.kind:
                             yield event
                 except (OSError, http.client.HTTPException):

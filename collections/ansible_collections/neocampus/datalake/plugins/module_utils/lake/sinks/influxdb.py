@@ -250,7 +250,8 @@ class InfluxDB:
         fields: Sequence[str] | None = None,
     ) -> list[dict[str, Any]]:
         """Points in the order of time, or `descending`: `{time (ISO 8601 UTC), value, **tags}`; `start` <= time <
-        `end`, of one topic, several or (None) all, with all `fields` or some.
+        `end`, of one topic, several or (None) all, with all `fields` or some (then without `origins`, and of points that
+        have one of them).
 
         Times are datetimes, ISO 8601 texts or ns. `after` is what `cursor` made of the page before. With `origins` each
         has `lake_origin`: `{object, operation}` of the metadata document that it comes from (null: not known).
@@ -279,7 +280,7 @@ class InfluxDB:
             where.append(f"time < {stop}")
         wanted = "*"
         if fields is not None:
-            wanted = ", ".join(f"{quote(name)}::field" for name in dict.fromkeys((*fields, ORIGIN))) + ", *::tag"
+            wanted = ", ".join(f"{quote(name)}::field" for name in dict.fromkeys(fields)) + ", *::tag"
         influxql = f"SELECT {wanted} FROM {quote(measurement)}"  # noqa: S608 (quoted; values are parameters)
         influxql += f" WHERE {' AND '.join(where)}" if where else ""
         order = "DESC" if descending else "ASC"

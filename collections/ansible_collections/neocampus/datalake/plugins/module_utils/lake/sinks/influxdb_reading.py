@@ -69,7 +69,9 @@ class Selection:
             for name, given in (("every", self.every), ("group", self.group)):
                 if given is not None:
                     raise InvalidInput(f"{name} says how points are aggregated: say what is made of them too")
-        elif self.origin:
+        if self.origin and self.fields is not None:
+            raise InvalidInput("the origin is that of whole points: leave out which fields to take, or the origin")
+        if self.aggregates and self.origin:
             raise InvalidInput("aggregates have no origin: ask for the points")
         if self.fill not in FILLS and not _is_number(self.fill):
             raise InvalidInput(f"fill is {', '.join(FILLS)} or a number, not {self.fill!r:.40}")
