@@ -250,8 +250,8 @@ class InfluxDB:
         fields: Sequence[str] | None = None,
     ) -> list[dict[str, Any]]:
         """Points in the order of time, or `descending`: `{time (ISO 8601 UTC), value, **tags}`; `start` <= time <
-        `end`, of one topic, several or (None) all, with all `fields` or some (then without `origins`, and of points that
-        have one of them).
+        `end`, of one topic, several or (None) all, with all `fields` or some (then without `origins`, and only points
+        that have one of them).
 
         Times are datetimes, ISO 8601 texts or ns. `after` is what `cursor` made of the page before. With `origins` each
         has `lake_origin`: `{object, operation}` of the metadata document that it comes from (null: not known).
