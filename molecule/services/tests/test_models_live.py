@@ -136,7 +136,7 @@ def test_windows_of_points(send, container, processed):
     ("kind", "begins"), [("csv", b"time,measurement,"), ("arrow", b"\xff\xff\xff\xff"), ("parquet", b"PAR1")]
 )
 def test_files_of_points(edge, address, token, container, processed, kind, begins):
-    url = f"https://{address}/api/v1/containers/{container}/timeseries/points?measurement=lux&format={kind}"
+    url = f"https://{address}/api/v1/containers/{container}/timeseries/points?measurement=lux&to=2021-07-22T10:20:00Z&format={kind}"
     line = ["curl", "-sSf", "--cacert", CA, "-H", f"X-Auth-Token: {token}", url]
     content = base64.b64decode(edge.check_output(f"{shlex.join(line)} | base64"))
     assert content.startswith(begins)
@@ -146,13 +146,13 @@ def test_files_of_points(edge, address, token, container, processed, kind, begin
 
 @pytest.fixture(scope="module")
 def listen(edge, address, token, container):
-    """listen(name, after) begins to listen, into a file of that name."""
+    """listen(name, after) begins to listen, into a file of that name, until `/run/<name>.pid` is killed."""
 
     def _listen(name: str, after: str | None = None) -> None:
         url = f"https://{address}/api/v1/containers/{container}/live"
         ask = ["curl", "-sSN", "-m", "100", "--cacert", CA, "-H", f"X-Auth-Token: {token}"]
         ask += ["-H", f"Last-Event-ID: {after}"] if after else []
-        edge.check_output(f"nohup {shlex.join([*ask, url])} > /run/{name} 2>&1 < /dev/null & echo")
+        edge.check_output(f"nohup {shlex.join([*ask, url])} > /run/{name} 2>&1 < /dev/null & echo $! > /run/{name}.pid")
 
     return _listen
 
@@ -180,7 +180,7 @@ def test_live_events_go_on_after_a_break(edge, insert, listen, heard, processed)
     time.sleep(3)
     first = insert(messages(21))[1]["swift_object_id"]
     events = heard("live-1", 2)
-    edge.check_output("pkill -f /live$ || true")
+    edge.check_output("kill $(cat /run/live-1.pid)")
     said = [(kind, data["object"], data.get("status") or data.get("topic")) for _, kind, data in events]
     assert said == [
         ("processing", first, "stored"),
@@ -191,7 +191,7 @@ def test_live_events_go_on_after_a_break(edge, insert, listen, heard, processed)
     second = insert(messages(22))[1]["swift_object_id"]
     listen("live-2", events[2][0])
     again = heard("live-2", 3)
-    edge.check_output("pkill -f /live$ || true")
+    edge.check_output("kill $(cat /run/live-2.pid)")
     assert [(kind, data["object"]) for _, kind, data in again] == [
         ("point", first),
         ("processing", second),
