@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from lake_api.errors import ApiError
 
 MODELS = "/api/v1/models"
 ROOM = {
@@ -217,3 +218,21 @@ def test_inserts_ask_no_further_question(api, made, insert, monkeypatch):
         monkeypatch.setattr(ModelStore, name, lambda *given, name=name: asked.append(name))
     insert("rooms", "x", b"1", {"model": "room", "other_data": {"room": "1"}})
     assert asked == []
+
+
+def test_what_is_changed_later_still_follows_its_model(api, made, insert):
+    models = api.app.app.state.lake.inserter.models
+    right = insert("rooms", "x", b"1", {"model": "room", "other_data": {"room": "1"}}).json()
+    bare = insert("rooms", "x", b"1").json()
+    loose = {**right, "model": {**right["model"], "valid": False, "problems": []}}
+
+    def still(document, fields):
+        return api.portal.call(models.still, "p1", document, fields)
+
+    assert still(right, {"other_data": {"room": "2"}}) == right["model"] == still(right, {"application": "x"})
+    with pytest.raises(ApiError, match="room: is required"):
+        still(right, {"other_data": {}})
+    assert still(bare, {"other_data": {}}) is None
+    kept = still(loose, {"other_data": {}})
+    assert kept["valid"] is False and kept["problems"][0]["field"] == "room"
+    assert still(loose, {"other_data": {"room": "1"}}) == right["model"]

@@ -106,6 +106,27 @@ class Models:
             return rest, said
         return {**rest, "other_data": other_data}, said
 
+    async def still(
+        self, project_id: str, document: Mapping[str, Any], fields: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """What an object's document says of its model when `fields`, which are checked metadata, take the place of its
+        own: `model` again, or None where it has none. ApiError 400 where it would no longer follow it."""
+        said: Mapping[str, Any] | None = document.get("model")
+        if not said:
+            return None
+        identity, version = said["id"], said["version"]
+        checker = await self._cached(
+            ("kept", project_id, identity, version), lambda: Checker(self.store.get(project_id, identity, version))
+        )
+        changed = {**document, **fields}
+        problems = await blocking(checker.problems, changed.get("other_data") or {}, changed["content_type"])
+        if problems and said["valid"]:
+            raise _refused(checker, problems)
+        kept = {key: said[key] for key in ("id", "label", "version")} | {"valid": not problems}
+        if problems:
+            kept["problems"] = [problem.told() for problem in problems[:_PROBLEMS_KEPT]]
+        return kept
+
     async def _named(self, project_id: str, reference: Reference) -> Checker:
         return await self._cached(
             ("model", project_id, reference), lambda: Checker(self.store.use(project_id, reference))
