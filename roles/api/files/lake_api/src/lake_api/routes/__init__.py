@@ -52,6 +52,10 @@ class Document(BaseModel):
     failed_operations: list[Operation]
     processed_data_area_service: Any = None
     other_data: Any = None
+    model: dict[str, Any] | None = Field(
+        default=None,
+        description="Of what has a metadata model: `{id, label, version, valid}`, and `problems` where not valid.",
+    )
 
 
 class Inserted(BaseModel):

@@ -41,7 +41,12 @@ class LiveQuery(BaseModel):
     topic: list[_Name] = Field(default=[], max_length=100, description="Only points of these; of all without.")
 
 
-@router.get("/live", responses=_STREAM | errors(400, 401, 403, 404, 429, 503), summary="Live events of a container")
+@router.get(
+    "/live",
+    response_class=live.EventStream,
+    responses=_STREAM | errors(400, 401, 403, 404, 429, 503),
+    summary="Live events of a container",
+)
 async def listen(
     container: Container,
     identity: Reader,

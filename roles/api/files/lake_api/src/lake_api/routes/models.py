@@ -188,6 +188,12 @@ class SchemaQuery(VersionQuery):
     )
 
 
+class SchemaAnswer(Response):
+    """A JSON Schema."""
+
+    media_type = "application/schema+json"
+
+
 async def _kept(read: Callable[..., T], *given: Any, **named: Any) -> T:
     """What a call of the store gives, its errors as the API has them."""
     try:
@@ -346,6 +352,7 @@ async def get_version(model: Name, version: Version, identity: Reader, lake: The
 
 @router.get(
     "/models/{model}/schema",
+    response_class=SchemaAnswer,
     responses={200: {"content": {"application/schema+json": {"schema": {"type": "object"}}}}}
     | errors(400, 401, 403, 404, 503),
     summary="JSON Schema of a metadata model",
@@ -355,7 +362,7 @@ async def get_schema(model: Name, identity: Reader, lake: TheLake, given: Annota
     kind = None if given.content_type is None else _content_type(given.content_type)
     found = await _kept(lake.inserter.models.store.get, identity.project_id or "", model, given.version)
     body = json.dumps(json_schema(found, kind), ensure_ascii=False).encode()
-    return Response(body, media_type="application/schema+json", headers={"ETag": f'"{found["version"]}"'})
+    return SchemaAnswer(body, headers={"ETag": f'"{found["version"]}"'})
 
 
 @router.post(
