@@ -43,6 +43,7 @@ class LiveQuery(BaseModel):
 
 @router.get(
     "/live",
+    status_code=200,
     response_class=live.EventStream,
     responses=_STREAM | errors(400, 401, 403, 404, 429, 503),
     summary="Live events of a container",
