@@ -79,7 +79,8 @@ def test_what_is_asked_of_influxdb(api, points, influx):
     statement, params = influx.asked[-1]
     assert statement == (
         'SELECT "topic"::tag AS "topic", "value"::field AS "value", "lake_origin"::field AS "lake_origin" FROM "lux" '
-        'WHERE ("topic"::tag = $topic0 OR "topic"::tag = $topic1) AND time >= 1626948060000000000 ORDER BY time DESC'
+        'WHERE ("topic"::tag = $topic0 OR "topic"::tag = $topic1) AND time >= 1626948060000000000 '
+        "ORDER BY time DESC LIMIT 20000"
     )
     assert params == {"topic0": "u4/1", "topic1": "u4/2"}
 

@@ -313,6 +313,28 @@ def test_heartbeats_carry_the_place(changes, stores):
     run(test)
 
 
+def test_who_wants_nothing_of_what_comes_is_kept_alive_and_looked_after(changes, stores):
+    async def test():
+        client = Client(live.Hub(stores, FAST), kinds=frozenset({"point"}))
+        over = threading.Event()
+
+        def happen():
+            while not over.wait(0.01):
+                changes.add("rooms", 1, {"status": "stored"})
+
+        busy = threading.Thread(target=happen)
+        busy.start()
+        with pytest.raises(TimeoutError):
+            await client.hear(1, seconds=0.5)
+        assert live.Place.parse(client.last).token > changes.token(5)
+        client.refused = ("forbidden", "no role")
+        assert (await client.hear(1))[0][0] == "end"
+        over.set()
+        busy.join()
+
+    run(test)
+
+
 def test_what_is_no_longer_known_is_said(changes, stores):
     async def test():
         hub = live.Hub(stores, FAST)

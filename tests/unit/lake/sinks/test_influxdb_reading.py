@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from neocampus_lake.errors import InvalidInput
 from neocampus_lake.points import Point
+from neocampus_lake.sinks import influxdb_reading
 from neocampus_lake.sinks.influxdb import InfluxDB, Rows
 from neocampus_lake.sinks.influxdb_reading import Column, Selection, SeriesTable, parse_duration
 
@@ -45,9 +46,10 @@ def test_columns_of_points():
     names = ["time", "measurement", "topic", "value", "n", "value_", "lake_origin"]
     assert [column.name for column in found.columns] == names
     assert found.columns[4:6] == [Column("n", "number"), Column("value_", "number")]
-    assert found._statement == (
+    list(found.blocks())
+    assert answers.asked[-1] == (
         'SELECT "topic"::tag AS "topic", "value"::tag AS "value", "n"::field AS "n", "value"::field AS "value_", '
-        '"lake_origin"::field AS "lake_origin" FROM "lux" ORDER BY time ASC'
+        '"lake_origin"::field AS "lake_origin" FROM "lux" ORDER BY time ASC LIMIT 20000'
     )
 
 
@@ -71,9 +73,10 @@ def test_types_of_aggregates():
 
 def test_what_is_named_is_quoted_or_a_parameter():
     answers = Answers(['t"x'], [('v"; DROP', "float")])
-    table(answers, aggregates=("max",), group=('t"x',), topics=("'; DROP",), end=5)._statement.index("$topic0")
-    found = table(answers)
-    assert 't\\"x' in found._statement and 'v\\"; DROP"::field' in found._statement
+    list(table(answers, aggregates=("max",), group=('t"x',), topics=("'; DROP",), end=5).blocks())
+    assert '("topic"::tag = $topic0) AND time < 5' in answers.asked[-1] and 'BY "t\\"x"' in answers.asked[-1]
+    list(table(answers).blocks())
+    assert 't\\"x' in answers.asked[-1] and 'v\\"; DROP"::field' in answers.asked[-1]
 
 
 @pytest.mark.parametrize(("text", "ns"), [("10m", 600 * S), ("500ms", S // 2), ("1w", 7 * 86400 * S), ("30s", 30 * S)])
@@ -116,6 +119,18 @@ class TestServer:
         assert len(self.read(influx, database, topics=("a", "c d"), start=30 * S)) == 5
         assert self.read(influx, database, fields=("n",)) == [[3600 * S, "lux", "c d", None, 3]]
         assert self.read(influx, database, topics=("c d",), origin=True)[0][-1] == "2/y"
+
+    @pytest.mark.parametrize("descending", [False, True])
+    @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 20])
+    def test_points_block_by_block(self, influx, database, monkeypatch, size, descending):
+        """Ten series have points at the same times."""
+        points = [Point("m", n // 10 * S, {"value": float(n)}, {"topic": str(n % 10)}) for n in range(40)]
+        influx.write(database, points)
+        monkeypatch.setattr(influxdb_reading, "BLOCK", size)
+        found = SeriesTable(influx, database, Selection("m", start=S, end=4 * S, descending=descending))
+        rows = [row for block in found.blocks() for row in block]
+        assert [row[0] for row in rows] == sorted((row[0] for row in rows), reverse=descending)
+        assert sorted(row[-1] for row in rows) == [float(n) for n in range(10, 40)]
 
     def test_windows(self, influx, database):
         rows = self.read(influx, database, aggregates=("mean", "count"), every=60 * S, fields=("value",))

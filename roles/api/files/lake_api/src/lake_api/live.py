@@ -17,8 +17,9 @@ import logging
 import re
 import signal
 import threading
+import time
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -348,7 +349,7 @@ class Hub:
 
     async def _read_points(self, change: Change, operation: Mapping[str, Any]) -> list[Any] | None:
         place = operation["gold"]["influxdb"]
-        if place["points"] > self.settings.points:
+        if place.get("points", 0) > self.settings.points:
             return None
         origin = f"{change.object_id}/{operation.get('operation')}"
         read = self._stores.influxdb.points_of
@@ -359,7 +360,7 @@ class Hub:
 
     async def changes(
         self, listener: Listener, after: Place | None, allowed: Callable[[], float]
-    ) -> AsyncIterator[Change | str]:
+    ) -> AsyncGenerator[Change | str, None]:
         """What the listener is to be told: changes, in order; `alive` when nothing came for a while, which is not more
         than the seconds that it may listen yet (`allowed`); `lost` where some were missed; at last `slow` or `closing`.
         """
@@ -389,7 +390,7 @@ class Hub:
             if not listener.wake.is_set():
                 yield "alive"
 
-    async def _catch_up(self, store: str, after: Place, until: str) -> AsyncIterator[Change]:
+    async def _catch_up(self, store: str, after: Place, until: str) -> AsyncGenerator[Change, None]:
         steps: Any = catch_up(self._stores.client, store, after, until)
         try:
             while (found := await blocking(next, steps, None)) is not None:
@@ -415,7 +416,7 @@ class Filter:
         )
 
 
-async def told(hub: Hub, change: Change, wanted: Filter, after: Place | None) -> AsyncIterator[str]:
+async def told(hub: Hub, change: Change, wanted: Filter, after: Place | None) -> AsyncGenerator[str, None]:
     """A change as events, after those that the client has of it. The numbers do not depend on what is wanted."""
     number = 0
     skip = after.number if after is not None and after.token == change.token else 0
@@ -434,7 +435,7 @@ async def told(hub: Hub, change: Change, wanted: Filter, after: Place | None) ->
             number += 1
             series = [one for one in place.get("series", ()) if "measurement" not in one or wanted.wants(one)]
             if number > skip and (series or not place.get("series")):
-                said = {"object": change.object_id, "points": place["points"], "series": series}
+                said = {"object": change.object_id, "points": place.get("points"), "series": series}
                 yield event("points", to_json(said), Place(change.token, number))
         for point in points or ():
             number += 1
@@ -453,7 +454,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, texts: AsyncIterator[str], seconds: float, end: Callable[[], None]) -> None:
+    def __init__(self, texts: AsyncGenerator[str, None], seconds: float, end: Callable[[], None]) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._texts, self._seconds, self._end = texts, seconds, end
@@ -476,9 +477,11 @@ class EventStream(Response):
 
     async def _send(self, send: Send) -> None:
         try:
-            async for text in self._texts:
-                with anyio.fail_after(self._seconds):
-                    await send({"type": "http.response.body", "body": text.encode(errors="replace"), "more_body": True})
+            async with aclosing(self._texts) as texts_:
+                async for text in texts_:
+                    body = text.encode(errors="replace")
+                    with anyio.fail_after(self._seconds):
+                        await send({"type": "http.response.body", "body": body, "more_body": True})
             with anyio.fail_after(self._seconds):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
@@ -496,31 +499,39 @@ ENDS = {
 
 async def texts(
     hub: Hub, listener: Listener, wanted: Filter, after: Place | None, check: Check, allowed: Callable[[], float]
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     """All that a client is sent. `allowed`: for how many seconds it may listen yet."""
     reached = after.token if after else listener.position
     place = after or Place(listener.position, _ALL)
     yield f"retry: 2000\nid: {place}\n: listening\n\n"
-    async with aclosing(hub.changes(listener, after, allowed)) as changes:  # type: ignore[type-var]
+    sent = checked = time.monotonic()
+    async with aclosing(hub.changes(listener, after, allowed)) as changes:
         async for change in changes:
             if allowed() <= 0:
                 yield event("end", _end("token_expired", "the token has expired; log in again, and go on from here"))
                 return
+            if change == "alive" or time.monotonic() - checked >= hub.settings.heartbeat_seconds:
+                checked = time.monotonic()
+                if refused := await check():
+                    yield event("end", _end(*refused))
+                    return
             if isinstance(change, Change):
                 async for text in told(hub, change, wanted, after):
                     yield text
+                    sent = time.monotonic()
                 reached = max(reached, change.token)
+                if time.monotonic() - sent >= hub.settings.heartbeat_seconds:  # nothing of it was wanted
+                    yield f"id: {Place(reached, _ALL)}\n: alive\n\n"
+                    sent = time.monotonic()
             elif change == "lost":
                 said = "what happened in between is no longer known: read what you need of it; this goes on from now"
                 yield event("gap", _end("events_lost", said))
             elif change == "alive":
-                if refused := await check():
-                    yield event("end", _end(*refused))
-                    return
                 # A client that gets nothing else goes on from here, and not from a time that MongoDB knows no more.
                 further = listener.position > reached and not listener.waiting
                 reached = max(reached, listener.position) if further else reached
                 yield f"id: {Place(reached, _ALL)}\n: alive\n\n" if further else ": alive\n\n"
+                sent = time.monotonic()
             else:
                 yield event("end", _end(*ENDS[change]))
                 return

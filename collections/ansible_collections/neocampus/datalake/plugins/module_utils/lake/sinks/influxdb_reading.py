@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ FILLS = ("none", "null", "previous", "linear")
 MAX_WINDOWS = 1_000_000
 """Of each series, where empty ones are filled."""
 MAX_AGGREGATES = 20
+BLOCK = 20_000
+"""Points that are read by one query."""
 
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d{1,3})?|100)")
 _DURATION = re.compile(r"(\d{1,9})(ms|s|m|h|d|w)")
@@ -110,28 +113,58 @@ class SeriesTable:
         tags, fields = self._known()
         self.columns: list[Column] = []
         self.tags: list[str] = []
-        self._statement = ""
+        self._selected = ""
+        self._order = "ORDER BY time " + ("DESC" if selection.descending else "ASC")
+        self._params = {f"topic{number}": topic for number, topic in enumerate(selection.topics)}
+        # Without an end windows would end now.
+        self._end = selection.end if selection.every is None else selection.until
         if fields:
             parts = (self._aggregated if selection.aggregates else self._plain)(tags, fields)
             self.columns = _unique(self.columns)
             names = [column.name for column in self.columns[-len(parts) :]]
             selected = ", ".join(f"{part} AS {quote(name)}" for part, name in zip(parts, names))  # noqa: B905 (3.9)
-            self._statement = f"SELECT {selected} {self._source()}{self._grouping()} ORDER BY time "
-            self._statement += "DESC" if selection.descending else "ASC"
+            self._selected = f"SELECT {selected} FROM {quote(selection.measurement)}"  # noqa: S608 (quoted)
 
     def blocks(self) -> Iterator[list[list[Any]]]:
         """Rows in the order of the columns, None where there is no value; in memory that has a bound. Of points in the
         order of time; of aggregates by series (their tags), and within it of time. Errors: StoreError."""
-        if not self._statement:
+        if not self._selected:
             return
-        params = {f"topic{number}": topic for number, topic in enumerate(self.selection.topics)}
-        grouped = bool(self.selection.aggregates)
         try:
-            for rows in self._influxdb.stream(self._database, [self._statement], params):
-                fixed = [self.selection.measurement, *(rows.tags.get(tag) for tag in self.tags if grouped)]
-                yield [[values[0], *fixed, *values[1:]] for values in rows.values]
+            yield from self._windows() if self.selection.aggregates else self._points()
         except NotFound:
             return
+
+    def _windows(self) -> Iterator[list[list[Any]]]:
+        statement = f"{self._selected}{self._source(self.selection.start, self._end)}{self._grouping()} {self._order}"
+        for rows in self._influxdb.stream(self._database, [statement], self._params):
+            fixed = [self.selection.measurement, *(rows.tags.get(tag) for tag in self.tags)]
+            yield [[values[0], *fixed, *values[1:]] for values in rows.values]
+
+    def _points(self) -> Iterator[list[list[Any]]]:
+        """By one query for each block: InfluxDB ends a query that lasts too long, and who takes the rows may be slow.
+        Several series can have a point at the same time: the next block begins at that time, after those of it."""
+        start, end = self.selection.start, self._end
+        place, skip = None, 0
+        while True:
+            statement = f"{self._selected}{self._source(start, end)} {self._order} LIMIT {BLOCK}"
+            statement += f" OFFSET {skip}" if skip else ""
+            found = [
+                [values[0], self.selection.measurement, *values[1:]]
+                for rows in self._influxdb.stream(self._database, [statement], self._params)
+                for values in rows.values
+            ]
+            yield found
+            if len(found) < BLOCK:
+                return
+            last = found[-1][0]
+            same = len(list(itertools.takewhile(lambda row: row[0] == last, reversed(found))))  # noqa: B023 (called here)
+            skip = skip + same if last == place else same
+            place = last
+            if self.selection.descending:
+                end = last + 1
+            else:
+                start = last
 
     def _known(self) -> tuple[list[str], dict[str, str]]:
         """The tags of the measurement, and its fields with their types; none where there is no such measurement."""
@@ -190,8 +223,6 @@ class SeriesTable:
         return parts
 
     def _grouping(self) -> str:
-        if not self.selection.aggregates:
-            return ""
         by = [quote(tag) for tag in self.tags]
         if self.selection.every is not None:
             by.insert(0, f"time({self.selection.every}ns)")
@@ -200,17 +231,16 @@ class SeriesTable:
         fill = f" fill({self.selection.fill})" if self.selection.every is not None else ""
         return f" GROUP BY {', '.join(by)}{fill}"
 
-    def _source(self) -> str:
+    def _source(self, start: int | None, end: int | None) -> str:
         where = []
         if self.selection.topics:
             topics = [f'"topic"::tag = $topic{number}' for number in range(len(self.selection.topics))]
             where.append(f"({' OR '.join(topics)})")
-        if self.selection.start is not None:
-            where.append(f"time >= {self.selection.start}")
-        # Without an end windows would end now.
-        if self.selection.end is not None or self.selection.every is not None:
-            where.append(f"time < {self.selection.until}")
-        return f"FROM {quote(self.selection.measurement)}" + (f" WHERE {' AND '.join(where)}" if where else "")
+        if start is not None:
+            where.append(f"time >= {start}")
+        if end is not None:
+            where.append(f"time < {end}")
+        return f" WHERE {' AND '.join(where)}" if where else ""
 
 
 def _unique(columns: Sequence[Column]) -> list[Column]:
