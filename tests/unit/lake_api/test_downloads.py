@@ -149,11 +149,12 @@ def test_pages_backwards_and_of_several_topics(api, points):
 def test_a_store_that_is_away(api, points, influx, error_of):
     influx.error = StoreError("away")
     error_of(api.get(SERIES, params={"measurement": "lux", "format": "csv"}), 503, "service_unavailable")
-    influx.error, influx.breaks_after = None, 2
-    answer = api.get(SERIES, params={"measurement": "lux", "format": "csv"})
-    assert len(table(answer)) == 3  # and no end of the body: the connection is cut
+    influx.error, influx.breaks_after = None, 1
+    influx.windows = [Rows(0, "lux", {"topic": topic}, [[0, 1.5]]) for topic in "ab"]
+    asked = {"measurement": "lux", "format": "csv", "aggregate": "mean", "every": "1m"}
+    assert len(table(api.get(SERIES, params=asked))) == 2  # and no end of the body: the connection is cut
     influx.breaks_after = 0
-    error_of(api.get(SERIES, params={"measurement": "lux", "format": "csv"}), 503, "service_unavailable")
+    error_of(api.get(SERIES, params=asked), 503, "service_unavailable")
 
 
 def test_files_are_bounded_in_number(api, points, influx, error_of):
