@@ -12,6 +12,7 @@ import asyncio
 import functools
 import json
 import os
+import signal
 import threading
 import time
 import uuid
@@ -460,6 +461,23 @@ def test_a_client_that_takes_nothing_is_cut_off():
         async with asyncio.timeout(5):
             await stream({}, functools.partial(asyncio.sleep, 60), send)
         assert ended == [True]
+
+    run(test)
+
+
+def test_listeners_are_told_of_a_signal_before_the_server_waits_for_them():
+    async def test():
+        told = []
+        numbers_ = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, lambda *_: told.append("server")) for number in numbers_}
+        try:
+            live.on_stop(lambda: told.append("listeners"))
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.1)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        assert sorted(told) == ["listeners", "server"]
 
     run(test)
 
