@@ -166,7 +166,7 @@ class Watch:
         self._over.wait(_RETRY_SECONDS)
 
     def _read(self, token: str | None) -> Iterator[tuple[Change | None, str]]:
-        place = {} if token is None else {"resume_after": {"_data": token}}
+        place: dict[str, Any] = {} if token is None else {"resume_after": {"_data": token}}
         with self._client["swift"].watch(_PIPELINE, max_await_time_ms=_AWAIT_MS, **place) as stream:
             yield None, _token(stream)
             while not self._over.is_set():

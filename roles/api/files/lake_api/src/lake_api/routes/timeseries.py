@@ -196,7 +196,7 @@ async def _file(
     def pieces() -> Iterator[bytes]:  # begins in the thread of the first step
         table = SeriesTable(lake.stores.influxdb, store, wanted)
         blocks = table.blocks()
-        first = next(blocks, [])  # what is wrong is known before anything is sent
+        first: list[list[Any]] = next(blocks, [])  # what is wrong is known before anything is sent
         yield from downloads.encoded(kind, table.columns, chain([first], blocks), formulas=formulas)
 
     async def run(step: Callable[[], bytes | None]) -> bytes | None:
@@ -210,7 +210,7 @@ async def _windows(
     lake: Lake, store: str, wanted: Selection, limit: int, query: tuple[Any, ...], after: str | None
 ) -> dict[str, Any]:
     """A page of aggregates. Its place is that of the last one: its tags, and its time."""
-    place = None if after is None else json.loads(after)
+    place: Any = None if after is None else json.loads(after)
 
     def read() -> list[Any]:
         table = SeriesTable(lake.stores.influxdb, store, wanted)
