@@ -160,7 +160,7 @@ def test_a_container_demands_a_model(api, made, insert, error_of):
     assert insert("rooms", "x", b"1", {"other_data": {"room": "5"}}).json()["model"]["valid"] is True
     assert insert("rooms", "x", b"1", {"model": "room", "other_data": {"room": "5"}}).status_code == 201
     api.post(MODELS, json={**ROOM, "label": "easy", "metadata": [{"name": "a", "type": "text"}]})
-    assert "demands" in error_of(insert("rooms", "x", b"1", {"model": "easy"}), 400, "violates_model")
+    assert "demanded" in error_of(insert("rooms", "x", b"1", {"model": "easy"}), 400, "violates_model")
     assert api.delete(demand).status_code == 204 and insert("rooms", "x", b"1").status_code == 201
     error_of(api.delete(demand), 404)
 
