@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -125,7 +125,7 @@ class SeriesTable:
             selected = ", ".join(f"{part} AS {quote(name)}" for part, name in zip(parts, names))  # noqa: B905 (3.9)
             self._selected = f"SELECT {selected} FROM {quote(selection.measurement)}"  # noqa: S608 (quoted)
 
-    def blocks(self) -> Iterator[list[list[Any]]]:
+    def blocks(self) -> Generator[list[list[Any]], None, None]:
         """Rows in the order of the columns, None where there is no value; in memory that has a bound. Of points in the
         order of time; of aggregates by series (their tags), and within it of time. Errors: StoreError."""
         if not self._selected:
