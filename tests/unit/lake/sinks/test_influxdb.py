@@ -164,7 +164,7 @@ def test_points_have_time_value_and_tags(http, influx):
         {"time": "2021-07-22T11:01:22.5Z", "topic": "a", "value": 2},
     ]
     assert form(http.calls[0])["q"] == (
-        'SELECT * FROM "W" WHERE topic = $topic AND time >= 1626912000000000000 AND time < 1626998400000000000'
+        'SELECT * FROM "W" WHERE (topic = $topic0) AND time >= 1626912000000000000 AND time < 1626998400000000000'
         " ORDER BY time ASC LIMIT 2"
     )
 
