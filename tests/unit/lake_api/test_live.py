@@ -23,7 +23,7 @@ import pymongo
 import pytest
 from bson import Timestamp
 from lake_api import live
-from lake_api.errors import ApiError
+from lake_api.errors import ApiError, ServiceAway
 from lake_api.settings import Live
 from neocampus_lake.metadata import MetadataStore
 from pymongo.errors import OperationFailure
@@ -257,6 +257,26 @@ def test_points(changes, stores):
     run(test)
 
 
+def test_points_that_can_not_be_read_are_told_as_such(changes, stores):
+    stores.points["1/ab"] = [{"measurement": "lux", "topic": "a", "value": n} for n in range(3)]
+
+    async def away(*_given):
+        raise ServiceAway("InfluxDB")
+
+    async def test():
+        hub = live.Hub(stores, FAST)
+        client = Client(hub)
+        happened = {"successful_operations.0": operation("ab", 3, SERIES)}
+        found = await client.hear(2, functools.partial(changes.add, "rooms", 1, happened))
+        assert [kind for kind, _ in found] == ["processing", "point"]
+        hub._points.clear()
+        stores.series = away
+        [(kind, data)] = await client.hear(1)
+        assert (kind, data) == ("points", {"object": "1", "points": 3, "series": SERIES})
+
+    run(test)
+
+
 def test_a_client_goes_on_in_another_process_without_gap_or_double(changes, stores):
     stores.points = {f"{n}/ab": [{"measurement": "m", "time": "x", "value": v} for v in range(3)] for n in range(300)}
 
@@ -422,6 +442,7 @@ def test_listeners_are_bounded(changes, stores):
         others = [await hub.listen("x", name) for name in ("p2", "p3")]
         with pytest.raises(ApiError):
             await hub.listen("x", "p4")
+        assert "p4" not in hub._counts
         for listener in mine + others:
             hub.leave(listener)
         assert hub.listeners == 0 and hub._watch is None

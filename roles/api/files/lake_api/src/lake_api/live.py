@@ -275,7 +275,7 @@ class Hub:
         most = self.settings.clients
         if self.closing:
             raise ServiceAway("The API", "this process of the API is about to stop; connect again")
-        if self.listeners >= most or self._counts[project_id] >= max(1, most // 2):
+        if self.listeners >= most or self._counts.get(project_id, 0) >= max(1, most // 2):
             raise ApiError(
                 429,
                 "too_many_listeners",
@@ -433,10 +433,12 @@ async def told(hub: Hub, change: Change, wanted: Filter, after: Place | None) ->
         points = await hub.points(change, operation)
         if points is None:
             number += 1
+            # Where InfluxDB is away a client may have some of the points, but not all.
+            away = place.get("points", 0) <= hub.settings.points
             series = [one for one in place.get("series", ()) if "measurement" not in one or wanted.wants(one)]
-            if number > skip and (series or not place.get("series")):
+            if (away or number > skip) and (series or not place.get("series")):
                 said = {"object": change.object_id, "points": place.get("points"), "series": series}
-                yield event("points", to_json(said), Place(change.token, number))
+                yield event("points", to_json(said), Place(change.token, max(number, skip)))
         for point in points or ():
             number += 1
             if number > skip and wanted.wants(point):
