@@ -365,7 +365,7 @@ class Hub:
         than the seconds that it may listen yet (`allowed`); `lost` where some were missed; at last `slow` or `closing`.
         """
         position = listener.position
-        if after is not None and after.token < position:
+        if after is not None and (after.token, after.number) < (position, _ALL):
             try:
                 async for change in self._catch_up(listener.store, after, position):
                     yield change
