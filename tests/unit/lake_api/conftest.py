@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from lake_api.settings import Settings  # noqa: E402
 from lake_api.stores import Stores  # noqa: E402
 from lake_api.swift import Swift  # noqa: E402
 from neocampus_lake.errors import NotFound, StoreError  # noqa: E402
-from neocampus_lake.sinks.influxdb import InfluxDB  # noqa: E402
+from neocampus_lake.sinks.influxdb import InfluxDB, Rows  # noqa: E402
 from neocampus_lake.times import format_time, parse_time  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
 
@@ -243,12 +243,36 @@ class FakeInfluxDB:
     def __init__(self) -> None:
         self.rows: list[tuple[str, str, str, int, float]] = []
         self.error: StoreError | None = None
+        self.asked: list[tuple[str, Any]] = []
+        self.windows: list[Rows] = []
+        self.breaks_after: int | None = None
 
     def add(self, database: str, measurement: str, topic: str, time: str, value: float) -> None:
         self.rows.append((database, measurement, topic, parse_time(time), value))
 
     def query(self, database: str | None, statement: str) -> list[Any]:
         return []
+
+    def stream(self, database: str, statements: list[str], params: Any = None) -> Iterator[Rows]:
+        """All points of a measurement, two at a time; or what `windows` has, where they are grouped."""
+        if self.error:
+            raise self.error
+        self.asked.append((statements[-1], params))
+        measurement = statements[0].split('FROM "')[1].split('"')[0]
+        mine = sorted((row for row in self.rows if row[:2] == (database, measurement)), key=lambda row: row[3])
+        if not mine:
+            return
+        if statements[0].startswith("SHOW"):
+            yield Rows(0, measurement, {}, [["topic"]])
+            yield Rows(1, measurement, {}, [["lake_origin", "string"], ["value", "float"]])
+        elif "GROUP BY" in statements[0]:
+            for number, one in enumerate(self.windows):
+                if number == self.breaks_after:
+                    raise StoreError("InfluxDB broke off its answer")
+                yield one
+        else:
+            for start in range(0, len(mine), 2):
+                yield Rows(0, measurement, {}, [[row[3], row[2], row[4]] for row in mine[start : start + 2]])
 
     def measurements(self, database: str) -> list[str]:
         if self.error:
@@ -262,21 +286,26 @@ class FakeInfluxDB:
         self,
         database: str,
         measurement: str,
-        topic: str | None = None,
+        topic: Sequence[str] = (),
         start: int | None = None,
         end: int | None = None,
         limit: int = 1000,
         after: str | None = None,
         origins: bool = False,
+        descending: bool = False,
+        fields: Any = None,
     ) -> list[dict[str, Any]]:
         first, _, skip = (after or "").partition(".")
-        begin = max([bound for bound in (start, int(first) if first else None) if bound is not None], default=None)
+        place = int(first) if first else None
+        begin = max([bound for bound in (start, None if descending else place) if bound is not None], default=None)
+        if descending and place is not None:
+            end = min(place + 1, end or place + 1)
         found = [
             {"time": format_time(row[3]), "value": row[4], "topic": row[2]}
             | ({"lake_origin": {"object": "1", "operation": "ab12"}} if origins else {})
-            for row in sorted(self.rows, key=lambda row: row[3])
+            for row in sorted(self.rows, key=lambda row: row[3], reverse=descending)
             if row[:2] == (database, measurement)
-            and topic in (None, row[2])
+            and (not topic or row[2] in topic)
             and (begin is None or row[3] >= begin)
             and (end is None or row[3] < end)
         ]

@@ -27,6 +27,13 @@ def test_a_file_is_inserted_once(api, module, source):
     assert len(inserts(api)) == 1
 
 
+def test_metadata_names_a_model(module, source):
+    metadata = {"model": {"label": "room", "version": 2}, "other_data": {"room": "302"}}
+    result = module("lake_object", container="campus", src=str(source), metadata=metadata)
+    assert not result["failed"] and result["object"]["model"] == {"label": "room", "version": 2}
+    assert "model" in module("lake_object", container="campus", src=str(source), metadata={"model": 5})["msg"]
+
+
 def test_a_text_is_inserted_once(api, module):
     for changed in (True, False):
         result = module("lake_object", container="campus", content="été", name="note.txt", content_type="text/plain")

@@ -164,7 +164,7 @@ def test_points_have_time_value_and_tags(http, influx):
         {"time": "2021-07-22T11:01:22.5Z", "topic": "a", "value": 2},
     ]
     assert form(http.calls[0])["q"] == (
-        'SELECT * FROM "W" WHERE topic = $topic AND time >= 1626912000000000000 AND time < 1626998400000000000'
+        'SELECT * FROM "W" WHERE (topic = $topic0) AND time >= 1626912000000000000 AND time < 1626998400000000000'
         " ORDER BY time ASC LIMIT 2"
     )
 
@@ -330,3 +330,30 @@ def test_a_large_object_is_written_as_it_comes(http, influx):
             writer.add([Row("t", {"a": 1})])
         series = [{"measurement": "m", "topic": "", "from": at(1), "to": at(2)}]
         assert writer.commit() == {"database": "campus", "points": 2, "series": series}
+
+
+def test_points_of_several_topics_backwards(http, influx):
+    http.post(URL + "/query", json=result())
+    influx.points("campus", "W", ["a", "b"], descending=True, fields=["value"], after="5.2", end=9, limit=3)
+    asked = form(http.calls[0])
+    assert asked["q"] == (
+        'SELECT "value"::field, *::tag FROM "W" '
+        "WHERE (topic = $topic0 OR topic = $topic1) AND time < 6 ORDER BY time DESC LIMIT 3 OFFSET 2"
+    )
+    assert json.loads(asked["params"]) == {"topic0": "a", "topic1": "b"}
+
+
+def test_points_of_an_operation(http, influx):
+    series = [{"measurement": 'a"b', "topic": "t", "from": "1970-01-01", "to": "1970-01-02"}]
+    columns = ["time", "lake_origin", "topic", "value"]
+    answer = result({"name": 'a"b', "columns": columns, "values": [[1, "7/ab", "t", 1.5], [2, "7/ab", None, 2]]})
+    http.post(URL + "/query", json=answer)
+    found = influx.points_of("campus", "7/ab", series, 10)
+    assert found == [
+        {"measurement": 'a"b', "time": "1970-01-01T00:00:00.000000001Z", "topic": "t", "value": 1.5},
+        {"measurement": 'a"b', "time": "1970-01-01T00:00:00.000000002Z", "value": 2},
+    ]
+    asked = form(http.calls[0])
+    assert 'FROM "a\\"b" WHERE "lake_origin" = $origin' in asked["q"] and "topic = $topic0" in asked["q"]
+    assert json.loads(asked["params"]) == {"origin": "7/ab", "topic0": "t"}
+    assert influx.points_of("campus", "7/ab", [], 10) == []

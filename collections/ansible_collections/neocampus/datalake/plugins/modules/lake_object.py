@@ -53,6 +53,7 @@ options:
     description:
       - Fields of the metadata document that a user may set, which are V(application), V(content_type),
         V(data_processing), V(original_object_name), V(other_data), V(processed_data_area_service) and V(swift_user).
+      - Also V(model), the label of the metadata model that V(other_data) follows.
     type: dict
     default: {}
   content_type:
@@ -119,8 +120,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.connection import argument_spec, connect
 from ..module_utils.lake.client import LakeClient
-from ..module_utils.lake.documents import check_container_name, validate_metadata
+from ..module_utils.lake.documents import check_container_name
 from ..module_utils.lake.errors import InvalidInput, LakeError, NotFound
+from ..module_utils.lake.models import insertion_metadata
 
 
 def digest_of(path: str) -> tuple[int, str]:
@@ -160,7 +162,9 @@ def check_processed(document: dict[str, Any]) -> None:
 def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Makes what the parameters describe; the module's result. Errors: LakeError."""
     container = check_container_name(params["container"])
-    metadata = validate_metadata(params["metadata"])
+    metadata = insertion_metadata(params["metadata"])
+    if "model" in metadata:
+        metadata["model"] = params["metadata"]["model"]
     source = params["src"]
     if source is None:
         content = params["content"].encode()

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from . import __version__, errors, settings
 from .lake import Lake
+from .live import on_stop
 from .metrics import Measured, metrics
 from .observe import Observe
 from .routes import (
@@ -26,6 +27,8 @@ from .routes import (
     gold,
     graph,
     health,
+    live,
+    models,
     objects,
     pipelines,
     pulls,
@@ -50,6 +53,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.lake = connect(chosen)
         app.state.lake.audit.tell = metrics().waiting.set
+        on_stop(app.state.lake.live.close)
         try:
             yield
         finally:
@@ -74,6 +78,7 @@ def create_app(
     for routes in (
         auth,
         admin,
+        models,
         objects,
         resumable,
         pulls,
@@ -84,6 +89,7 @@ def create_app(
         tables,
         documents,
         graph,
+        live,
     ):
         app.include_router(routes.router, prefix=PREFIX)
     _add_docs(app)

@@ -4,7 +4,8 @@
 
 1. The form is read until the file is known to be whole (small, or spooled) or metadata is known (then it streams). Of
    many files, a block is read.
-2. The container is made in Swift and its store claimed, at its first object.
+2. What it says of itself is checked against its metadata model, if it has one. The container is made in Swift and its
+   store claimed, at its first object.
 3. An id is reserved and the metadata document written, `pending`.
 4. The object is put under that id with the user's token; Swift's event finds the document.
 5. The document is marked `stored`.
@@ -34,6 +35,7 @@ from starlette.requests import ClientDisconnect
 from . import forms
 from .errors import ApiError
 from .identity import Identity
+from .models import Models
 from .settings import Limits
 from .stores import Stores, Together, blocking
 from .swift import ObjectExists, Swift, SwiftAway, Target
@@ -71,6 +73,7 @@ class Inserter:
 
     def __init__(self, limits: Limits, swift: Swift, stores: Stores) -> None:
         self._limits, self._swift, self._stores = limits, swift, stores
+        self.models = Models(stores.client)
         self._reader = Reader(limits)
         self._documents = Together(self._write_documents)
         self._marks = Together(self._mark)
@@ -85,6 +88,7 @@ class Inserter:
         upload = await self._reader.single(form)
         try:
             upload.content_type()
+            await self._follow_model(identity, container, upload)
             upload.place = await self._place(identity, container)
             await self._register([upload])
             await self._store([upload])
@@ -127,6 +131,7 @@ class Inserter:
                     bulk.uploads += block
                     for upload in block:
                         upload.place = place
+                        await self._try_model(identity, container, upload)
                     await room.acquire()
                     await self._register(block)  # here, so that ids follow the order of the files
                     if block[0].form:  # it has to be read before anything else of the form
@@ -144,6 +149,20 @@ class Inserter:
         if bulk.error:
             await form.skip()  # a client that is still sending would not see the answer
         return bulk
+
+    async def _follow_model(self, identity: Identity, container: str, upload: Upload) -> None:
+        """What the upload's metadata model says, if it has one. ApiError 400, InvalidInput."""
+        upload.metadata, upload.model = await self.models.follow(
+            identity.project_id or "", container, upload.content_type, upload.metadata
+        )
+
+    async def _try_model(self, identity: Identity, container: str, upload: Upload) -> None:
+        """The same for one of many: what is wrong is its `error`."""
+        if not upload.error:
+            try:
+                await self._follow_model(identity, container, upload)
+            except (ApiError, LakeError) as error:
+                upload.error = error
 
     async def _store_block(self, block: Sequence[Upload], room: anyio.Semaphore) -> None:
         try:
@@ -297,7 +316,7 @@ class Inserter:
 def _document(upload: Upload, object_id: str) -> dict[str, Any]:
     """The metadata document of an upload. Errors: InvalidInput."""
     place = present(upload.place)
-    return documents.new_document(
+    document = documents.new_document(
         object_id=object_id,
         container=place.container,
         project_id=place.project_id,
@@ -308,6 +327,7 @@ def _document(upload: Upload, object_id: str) -> dict[str, Any]:
         size=upload.size if upload.whole else 0,
         metadata=upload.metadata,
     )
+    return {**document, "model": upload.model} if upload.model else document
 
 
 def _by_store(uploads: Iterable[Upload]) -> Mapping[str, list[Upload]]:

@@ -14,11 +14,13 @@ from fastapi.security import APIKeyHeader
 from neocampus_lake.documents import check_container_name
 
 from .audit import Audit
+from .downloads import Downloads
 from .errors import ApiError, not_found
 from .gold import Gold
 from .identity import Identity, Keystone, Tokens, require
 from .inserts import Inserter
 from .large import LargeUploads
+from .live import Hub
 from .logins import Logins
 from .observe import note
 from .own_account import OwnAccount
@@ -41,6 +43,8 @@ class Lake:
     stores: Stores
     inserter: Inserter
     gold: Gold = field(default_factory=Gold)
+    downloads: Downloads = field(default_factory=Downloads)
+    live: Hub = field(init=False)
     large: LargeUploads = field(init=False)
     pulls: Pulls = field(init=False)
 
@@ -51,6 +55,7 @@ class Lake:
         pulls = Pulls(self.settings.pulls, roles, self.keystone, self.stores, self.inserter)
         object.__setattr__(self, "large", large)
         object.__setattr__(self, "pulls", pulls)
+        object.__setattr__(self, "live", Hub(self.stores, self.settings.live))
 
     @classmethod
     def connect(cls, settings: Settings) -> Lake:
@@ -67,6 +72,7 @@ class Lake:
             stores,
             Inserter(settings.limits, swift, stores),
             Gold.connect(settings),
+            Downloads(settings.limits.downloads),
         )
 
     @cached_property
@@ -86,6 +92,7 @@ class Lake:
 
     async def close(self) -> None:
         """Close the connections, after what is left of the audit was written down."""
+        self.live.close()
         await self.large.close()
         await self.audit.stop()
         await self.swift.close()

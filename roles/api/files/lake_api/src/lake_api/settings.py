@@ -141,6 +141,23 @@ class Limits(_Section):
     block_bytes: int = Field(default=4 * MIB, ge=1)
     """A bulk insertion goes block by block. A block ends with so many files, or with the file that reaches so many
     bytes; three blocks of a request are in memory at most."""
+    downloads: int = Field(default=8, ge=1)
+    """Files of gold that one process makes at the same time."""
+
+
+class Live(_Section):
+    """Who is told what happens as it happens, by each process."""
+
+    clients: int = Field(default=100, ge=1)
+    """At most; half of them of one project."""
+    heartbeat_seconds: float = Field(default=15, gt=0)
+    """After such a silence something is sent. What stands before the API has to bear a longer one."""
+    queue: int = Field(default=1000, ge=1)
+    """Changes that wait for a client at most: one that is slower is cut off."""
+    send_seconds: float = Field(default=30, gt=0)
+    """How long a client may take nothing."""
+    points: int = Field(default=5000, ge=1)
+    """Points of one operation that are told one by one at most."""
 
 
 class Walls(_Section):
@@ -263,6 +280,7 @@ class Settings(_Section):
     pipelines: Pipelines = Pipelines()
     uploads: Uploads = Uploads()
     pulls: Pulls = Pulls()
+    live: Live = Live()
 
 
 def load(path: str | os.PathLike[str] | None = None) -> Settings:

@@ -20,6 +20,7 @@ from typing import IO, Any
 import anyio
 from neocampus_lake import content_types, documents
 from neocampus_lake.errors import InvalidDocument, LakeError, present
+from neocampus_lake.models import insertion_metadata
 
 from . import forms
 from .errors import ApiError, bad_request
@@ -71,6 +72,8 @@ class Upload:
 
     place: Place | None = None
     """Where it goes."""
+    model: dict[str, Any] | None = None
+    """The metadata model that it follows, as its document says it."""
     document: dict[str, Any] | None = None
     """Its metadata document, once that is written."""
     stored: bool = False
@@ -123,7 +126,7 @@ class Reader:
                 if part.name == "metadata":
                     if metadata is not None:
                         raise bad_request("the form has two parts 'metadata'; send one", "invalid_form")
-                    metadata = documents.validate_metadata(_object(await self.json(form)))
+                    metadata = insertion_metadata(_object(await self.json(form)))
                 elif part.name == "file":
                     if upload:
                         raise bad_request(
@@ -313,7 +316,7 @@ class Blocks:
         given = self._metadata[self._files - 1] if isinstance(self._metadata, list) else self._metadata
         try:
             self._reader.count(upload, upload.head)
-            upload.metadata = documents.validate_metadata(_object({} if given is None else given))
+            upload.metadata = insertion_metadata(_object({} if given is None else given))
             upload.content_type()
         except (ApiError, LakeError) as error:
             upload.error = error
@@ -341,7 +344,7 @@ def no_file() -> ApiError:
 
 def _of_all(given: Any) -> dict[str, Any] | list[Any]:
     """Metadata of many files: the objects in a list are looked at one by one, with their files."""
-    return given if isinstance(given, list) else documents.validate_metadata(_object(given))
+    return given if isinstance(given, list) else insertion_metadata(_object(given))
 
 
 def _object(given: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import urllib.request
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from .errors import AccessDenied, Conflict, InvalidInput, LakeError, NotFound, StoreError
@@ -353,24 +354,52 @@ class LakeClient:
         self,
         container: str,
         measurement: str,
-        topic: str | None = None,
+        topic: str | Sequence[str] | None = None,
         *,
         start: str | None = None,
         end: str | None = None,
         origin: bool = False,
         page: int = 1000,
+        fields: Sequence[str] = (),
+        descending: bool = False,
+        aggregate: Sequence[str] = (),
+        every: str | None = None,
+        group: Sequence[str] | None = None,
+        fill: str | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Points in the order of time: `{time, value, **tags}`; `start` <= time < `end` (ISO 8601). With `origin` each
-        has `lake_origin`."""
-        query = {
-            "measurement": measurement,
-            "topic": topic,
-            "from": start,
-            "to": end,
-            "origin": "true" if origin else None,
-            "limit": page,
-        }
+        """Points in the order of time: `{time, value, **tags}`; `start` <= time < `end` (ISO 8601), of one topic,
+        several or all. With `origin` each has `lake_origin`.
+
+        With `aggregate` (mean, max, p95, …) what they come to in windows of `every` (`10m`), for each value of the tags
+        in `group` (None: each series on its own), empty windows filled as `fill` says: `{time, **tags, value_mean}`.
+        """
+        query = _points(measurement, topic, start, end, fields, descending, aggregate, every, group, fill)
+        query |= {"origin": "true" if origin else None, "limit": page}
         return self._items(_path(container, "timeseries", "points"), query)
+
+    def points_file(
+        self,
+        container: str,
+        measurement: str,
+        topic: str | Sequence[str] | None = None,
+        *,
+        format: str = "csv",
+        start: str | None = None,
+        end: str | None = None,
+        origin: bool = False,
+        fields: Sequence[str] = (),
+        descending: bool = False,
+        aggregate: Sequence[str] = (),
+        every: str | None = None,
+        group: Sequence[str] | None = None,
+        fill: str | None = None,
+        formulas: bool = False,
+    ) -> http.client.HTTPResponse:
+        """All of what `points` gives as a file, `csv`, `ndjson`, `arrow` or `parquet`: a stream that the caller closes.
+        `formulas`: in CSV keep texts that a spreadsheet takes for formulas as they are."""
+        query = _points(measurement, topic, start, end, fields, descending, aggregate, every, group, fill)
+        query |= {"origin": "true" if origin else None}
+        return self._file(_path(container, "timeseries", "points"), query, format, formulas)
 
     def gold(self, container: str, object_id: str) -> Sequence[dict[str, Any]]:
         """What an object became: an item for each store of gold, `{store, counts, links, operation, …}`."""
@@ -405,6 +434,135 @@ class LakeClient:
             "limit": page,
         }
         return self._items(_path(container, "tables", table, "rows"), query)
+
+    def rows_file(
+        self,
+        container: str,
+        table: str,
+        *,
+        format: str = "csv",
+        object_id: str | None = None,
+        columns: Sequence[str] | None = None,
+        where: Sequence[str] = (),
+        origin: bool = False,
+        formulas: bool = False,
+    ) -> http.client.HTTPResponse:
+        """All of what `rows` gives as a file, as `points_file`."""
+        query = {
+            "object": object_id,
+            "columns": None if columns is None else ",".join(columns),
+            "where": list(where) or None,
+            "origin": "true" if origin else None,
+        }
+        return self._file(_path(container, "tables", table, "rows"), query, format, formulas)
+
+    def documents_file(
+        self,
+        container: str,
+        *,
+        format: str = "ndjson",
+        object_id: str | None = None,
+        columns: Sequence[str] | None = None,
+        where: Sequence[str] = (),
+        formulas: bool = False,
+    ) -> http.client.HTTPResponse:
+        """All of what `documents` gives as a file, `ndjson`, or `csv` with the fields (paths with dots) in `columns`: a
+        stream that the caller closes."""
+        query = {
+            "object": object_id,
+            "where": list(where) or None,
+            "columns": None if columns is None else ",".join(columns),
+        }
+        return self._file(_path(container, "documents"), query, format, formulas)
+
+    def models(self, **wanted: Any) -> Iterator[dict[str, Any]]:
+        """Metadata models that the project may see; `wanted`: `label`, `content_type`, `visibility`, `status`, `own`,
+        `container`."""
+        given = {key: str(value).lower() if isinstance(value, bool) else value for key, value in wanted.items()}
+        return self._items("/models", {**given, "limit": 500})
+
+    def model(self, model: str, version: int | None = None) -> dict[str, Any]:
+        """A metadata model by its label or id, the newest version or another."""
+        return dict(self._json("GET", _model(model) + ("" if version is None else f"/versions/{version}")))
+
+    def model_versions(self, model: str) -> Iterator[dict[str, Any]]:
+        """All versions of a metadata model, the newest first."""
+        return self._items(_model(model) + "/versions", {"limit": 500})
+
+    def create_model(self, model: Mapping[str, Any]) -> dict[str, Any]:
+        """Makes a metadata model: `{label, metadata: [fields], content_types, visibility, description, additional}`."""
+        return dict(self._json("POST", "/models", dict(model)))
+
+    def change_model(self, name: str, model: Mapping[str, Any], version: int | None = None) -> dict[str, Any]:
+        """Makes a new version of a metadata model, which says `model`; `version` is the one that has to be the newest
+        until then. Errors: InvalidInput when it is not."""
+        headers = {} if version is None else {"If-Match": f'"{version}"'}
+        return dict(self._json("PUT", _model(name), dict(model), headers))
+
+    def withdraw_model(self, model: str) -> str:
+        """Removes a metadata model that nothing refers to (`removed`), else lets nothing new refer to it
+        (`withdrawn`)."""
+        return str(self._json("DELETE", _model(model))["status"])
+
+    def model_schema(self, model: str, version: int | None = None, content_type: str | None = None) -> dict[str, Any]:
+        """The JSON Schema of a metadata model."""
+        query = {key: value for key, value in (("version", version), ("content_type", content_type)) if value}
+        return dict(self._json("GET", f"{_model(model)}/schema?{urllib.parse.urlencode(query)}"))
+
+    def validate(
+        self, model: str, other_data: Mapping[str, Any], content_type: str | None = None, version: int | None = None
+    ) -> dict[str, Any]:
+        """Whether `other_data` follows a metadata model: `{valid, problems, other_data (with defaults), …}`."""
+        body = {"other_data": dict(other_data), "content_type": content_type, "version": version}
+        given = {key: value for key, value in body.items() if value is not None}
+        return dict(self._json("POST", _model(model) + "/validate", given, repeat=True))
+
+    def demand_model(
+        self,
+        container: str,
+        model: str | None,
+        version: int | None = None,
+        enforced: bool | Mapping[str, bool] = True,
+    ) -> None:
+        """Has a container demand a metadata model of what is inserted (None: none any more); `enforced`, or by content
+        type."""
+        if model is None:
+            self._open("DELETE", _path(container, "model")).close()
+            return
+        said = enforced if isinstance(enforced, bool) else dict(enforced)
+        self._json("PUT", _path(container, "model"), {"model": model, "version": version, "enforced": said})
+
+    def live(
+        self,
+        container: str,
+        *,
+        events: Sequence[str] = ("processing", "point"),
+        measurements: Sequence[str] = (),
+        topics: Sequence[str] = (),
+        last_id: str | None = None,
+    ) -> Iterator[LiveEvent]:
+        """What happens in a container, as it happens: `processing`, `point`, `points`, `gap`; without an end.
+
+        A connection that breaks off is opened again and goes on after the last event; so does a later call with
+        `last_id`, the id of an event. Errors: AccessDenied when the token ends; StoreError when the API is away.
+        """
+        query = {"events": list(events), "measurement": list(measurements), "topic": list(topics)}
+        path = _path(container, "live") + "?" + urllib.parse.urlencode(query, doseq=True)
+        while True:
+            headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
+            with self._open("GET", path, None, headers) as answer:
+                try:
+                    for event in _events(answer):
+                        last_id = event.id or last_id
+                        if event.kind == "end" and event.data.get("code") in ("restarting", "too_slow"):
+                            break
+                        if event.kind == "end":
+                            raise AccessDenied(f"GET {path}: {event.data.get('message')}", code=event.data.get("code"))
+                        if event.kind:
+                            yield event
+                except (OSError, http.client.HTTPException):
+                    pass  # it is opened again, which tells what is wrong
+            time.sleep(0.5)
 
     def documents(
         self, container: str, *, object_id: str | None = None, where: Sequence[str] = (), page: int = 100
@@ -483,6 +641,11 @@ class LakeClient:
         asking again does no harm."""
         return self._open(verb, path, body, headers, repeat=repeat)
 
+    def _file(self, path: str, query: Mapping[str, Any], format: str, formulas: bool) -> http.client.HTTPResponse:
+        given = {key: value for key, value in query.items() if value is not None}
+        given |= {"format": format, **({"formulas": "keep"} if formulas else {})}
+        return self._open("GET", f"{path}?{urllib.parse.urlencode(given, doseq=True)}", None, {"Accept": "*/*"})
+
     def _items(self, path: str, query: Mapping[str, Any]) -> Iterator[Any]:
         given = {key: value for key, value in query.items() if value is not None}
         while True:
@@ -540,6 +703,15 @@ class LakeClient:
                 raise failure
             time.sleep(0.3 * 2**attempt)
         raise AssertionError  # not reached
+
+
+@dataclass(frozen=True)
+class LiveEvent:
+    """What happened: `kind` (`processing`, `point`, `points`, `gap`), its `data`, and the `id` to go on after."""
+
+    kind: str
+    data: dict[str, Any]
+    id: str | None = None
 
 
 class File:
@@ -666,6 +838,56 @@ def _fitting(metadata: Any, start: int, count: int) -> int:
         if size > BULK_METADATA_BYTES and number:
             return number
     return count
+
+
+def _points(
+    measurement: str,
+    topic: str | Sequence[str] | None,
+    start: str | None,
+    end: str | None,
+    fields: Sequence[str],
+    descending: bool,
+    aggregate: Sequence[str],
+    every: str | None,
+    group: Sequence[str] | None,
+    fill: str | None,
+) -> dict[str, Any]:
+    """The query of points."""
+    return {
+        "measurement": measurement,
+        "topic": topic if topic is None or isinstance(topic, str) else list(topic),
+        "from": start,
+        "to": end,
+        "field": list(fields) or None,
+        "order": "desc" if descending else None,
+        "aggregate": ",".join(aggregate) or None,
+        "every": every,
+        "group": None if group is None else ",".join(group),
+        "fill": fill,
+    }
+
+
+def _events(lines: Iterable[bytes]) -> Iterator[LiveEvent]:
+    """The events of a stream; what has only an id is one without kind."""
+    identity, kind, data = None, "", ""
+    for raw in lines:
+        line = raw.decode("utf-8", "replace").rstrip("\r\n")
+        name, _colon, value = line.partition(":")
+        value = value[1:] if value.startswith(" ") else value
+        if not line:
+            if identity or kind:
+                yield LiveEvent(kind, json.loads(data) if data else {}, identity)
+            identity, kind, data = None, "", ""
+        elif name == "id":
+            identity = value
+        elif name == "event":
+            kind = value
+        elif name == "data":
+            data += value
+
+
+def _model(model: str) -> str:
+    return "/models/" + urllib.parse.quote(model, safe="")
 
 
 def _path(*parts: str) -> str:

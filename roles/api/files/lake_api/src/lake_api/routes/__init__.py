@@ -54,6 +54,10 @@ class Document(BaseModel):
     failed_operations: list[Operation]
     processed_data_area_service: Any = None
     other_data: Any = None
+    model: dict[str, Any] | None = Field(
+        default=None,
+        description="Of what has a metadata model: `{id, label, version, valid}`, and `problems` where not valid.",
+    )
 
 
 class Inserted(BaseModel):
@@ -89,12 +93,12 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         404: "There is no such thing in the project.",
         409: "It changed meanwhile; send the request again.",
         410: "It is over, and can't be gone on with.",
-        412: "A header that the protocol demands is missing, or another.",
+        412: "It is not as If-Match says, or a header that a protocol demands is missing.",
         413: "Too large.",
         415: "The body has another type.",
         416: "The range is outside the data.",
         423: "Another request writes to it; try again.",
-        429: "Too many requests, or too many failed log-ins; `Retry-After` says how long to wait.",
+        429: "Too many requests, failed log-ins, or of this under way; `Retry-After` says how long to wait.",
         460: "The checksum is another.",
         502: "Swift changed it on its way, or refused it.",
         503: "A part of the lake is away; send the request again later.",

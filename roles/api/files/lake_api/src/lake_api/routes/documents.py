@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Literal
 from urllib.parse import quote
 
 import anyio
@@ -15,9 +16,10 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from neocampus_lake.documents import check_object_id, to_json
 from neocampus_lake.errors import InvalidInput, LakeError
+from neocampus_lake.sinks.influxdb_reading import Column
 from pydantic import BaseModel, ConfigDict, Field
 
-from .. import paging
+from .. import downloads, paging
 from ..conditions import conditions, typed
 from ..errors import ApiError, bad_request, not_found
 from ..lake import Lake, Reader, TheLake
@@ -85,6 +87,19 @@ class GoldDocumentQuery(paging.Paged):
         '`{"$date": "2024-05-01T00:00:00Z"}` a time. All of several have to hold.',
         examples=[["width:ge:1024"]],
     )
+    format: Literal["json", "csv", "ndjson"] | None = Field(
+        default=None, description="A file with all documents instead of a page; else what the header Accept asks for."
+    )
+    columns: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4000,
+        description="For CSV, which needs it: paths of fields, with commas between; `lake.id` is the document's.",
+        examples=["lake.id,room,sensors.0.kind"],
+    )
+    formulas: Literal["escape", "keep"] = Field(
+        default="escape", description="In CSV: whether a text that a spreadsheet takes for a formula gets a ' in front."
+    )
 
 
 class FileQuery(paging.Paged):
@@ -105,23 +120,80 @@ _FILE: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/documents", responses=answers(200, GoldDocuments, 400, 401, 403, 404, 503), summary="Documents of gold")
+_DOCUMENTS = answers(200, GoldDocuments, 400, 401, 403, 404, 429, 503)
+_DOCUMENTS[200]["content"] = downloads.content("csv", "ndjson")
+_FILE_DOCUMENTS = 1000
+
+
+@router.get("/documents", responses=_DOCUMENTS, summary="Documents of gold")
 async def list_documents(
-    container: Container, identity: Reader, lake: TheLake, given: Annotated[GoldDocumentQuery, Query()]
-) -> JSONResponse:
-    """By object and place in it. A page of large documents has fewer than `limit`."""
+    request: Request,
+    container: Container,
+    identity: Reader,
+    lake: TheLake,
+    given: Annotated[GoldDocumentQuery, Query()],
+) -> Response:
+    """By object and place in it. A page of large documents has fewer than `limit`.
+
+    Lines of JSON (NDJSON) have all documents, CSV the fields of them that `columns` names; give `format`, or the header
+    Accept.
+    """
     store = await lake.store(identity, container)
     query = ("documents", store, given.object, given.where)
     after = paging.decode(query, given.cursor)
     filters = conditions(given.where, typed)
     part = lake.gold.documents
     reader = part.reader
+    kind = downloads.chosen(request, given.format, ("json", "csv", "ndjson"))
+    if kind != "json":
+        if given.cursor is not None:
+            raise bad_request("query parameter 'cursor': a file has all of it; leave it out, or ask for JSON")
+        if kind == "csv" and given.columns is None:
+            raise bad_request("query parameter 'columns': CSV has the fields that are named here, as room,lake.id")
+
+        def blocks() -> Iterator[list[dict[str, Any]]]:
+            further = None
+            while True:
+                found, further = reader.documents(
+                    store, filters, object_id=given.object, limit=_FILE_DOCUMENTS, after=further
+                )
+                yield [_shown(one) for one in found]
+                if further is None:
+                    return
+
+        pieces = _encoded(kind, given, blocks())
+        return await lake.downloads.respond(pieces, part.ask, kind, f"{container}-documents")
+    if given.columns is not None:
+        raise bad_request("query parameter 'columns': it is for format=csv; documents have all their fields")
 
     def read() -> JSONResponse:
         found, further = reader.documents(store, filters, object_id=given.object, limit=given.limit, after=after)
         return JSONResponse(paging.continued([_shown(one) for one in found], further, query))
 
     return await part.ask(read)
+
+
+def _encoded(
+    kind: downloads.Format, given: GoldDocumentQuery, blocks: Iterator[list[dict[str, Any]]]
+) -> Iterator[bytes]:
+    if kind == "ndjson":
+        for found in blocks:
+            yield "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in found).encode(errors="replace")
+        return
+    paths = list(dict.fromkeys(path.strip() for path in (given.columns or "").split(",")))
+    rows = ([[_at(one, path) for path in paths] for one in found] for found in blocks)
+    columns = [Column(path, "text") for path in paths]
+    yield from downloads.encoded("csv", columns, rows, formulas=given.formulas == "keep")
+
+
+def _at(value: Any, path: str) -> Any:
+    """What a document has at a path; None where it has nothing there."""
+    for part in path.split("."):
+        if isinstance(value, list) and part.isascii() and part.isdigit() and len(part) < 10:
+            value = value[int(part)] if int(part) < len(value) else None
+        else:
+            value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 @router.get(

@@ -58,7 +58,7 @@ def _form(metadata: dict[str, Any], file: dict[str, Any]) -> dict[str, Any]:
 _ONE = _form(
     {
         "type": "object",
-        "description": "Fields of the document that a user may set, as JSON. Put it before `file`: a "
+        "description": "Fields of the document that a user may set, and `model`, as JSON. Put it before `file`: a "
         "large file then streams; else it waits on the API's disk, up to a limit, until the form ends.",
     },
     _FILE,

@@ -4,18 +4,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from itertools import chain
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import JSONResponse, Response
 from neocampus_lake.documents import to_json
+from neocampus_lake.sinks.influxdb_reading import Column as FileColumn
 from pydantic import BaseModel, ConfigDict, Field
 
-from .. import paging
+from .. import downloads, paging
 from ..conditions import conditions, text
-from ..errors import ApiError, not_found
-from ..lake import Reader, TheLake
+from ..errors import ApiError, bad_request, not_found
+from ..lake import Lake, Reader, TheLake
 from . import answers, errors
 from .objects import Container
 
@@ -85,6 +88,12 @@ class RowQuery(paging.Paged):
     origin: bool = Field(
         default=False, description="With the object, the operation on its document, and the place that each comes from."
     )
+    format: downloads.Format | None = Field(
+        default=None, description="A file with all rows instead of a page; else what the header Accept asks for."
+    )
+    formulas: Literal["escape", "keep"] = Field(
+        default="escape", description="In CSV: whether a text that a spreadsheet takes for a formula gets a ' in front."
+    )
 
 
 def _missing(container: str, table: str) -> ApiError:
@@ -115,11 +124,25 @@ async def get_table(container: Container, table: Table, identity: Reader, lake: 
     return JSONResponse(found)
 
 
-@router.get("/{table}/rows", responses=answers(200, Rows, 400, 401, 403, 404, 503), summary="Rows of a table")
+_ROWS = answers(200, Rows, 400, 401, 403, 404, 429, 503)
+_ROWS[200]["content"] = downloads.content("csv", "ndjson", "arrow", "parquet")
+_FILE_ROWS = 5000
+_ORIGIN = ("object", "operation", "row", "line")
+
+
+@router.get("/{table}/rows", responses=_ROWS, summary="Rows of a table")
 async def list_rows(
-    container: Container, table: Table, identity: Reader, lake: TheLake, given: Annotated[RowQuery, Query()]
-) -> JSONResponse:
-    """By object, and within it in the order of its file. A page of large rows has fewer than `limit`."""
+    request: Request,
+    container: Container,
+    table: Table,
+    identity: Reader,
+    lake: TheLake,
+    given: Annotated[RowQuery, Query()],
+) -> Response:
+    """By object, and within it in the order of its file. A page of large rows has fewer than `limit`.
+
+    CSV, lines of JSON (NDJSON), Arrow (IPC stream) and Parquet have all rows; give `format`, or the header Accept.
+    """
     store = await lake.store(identity, container)
     query = ("rows", store, table, given.object, given.columns, given.where, given.origin)
     after = paging.decode(query, given.cursor)
@@ -127,6 +150,12 @@ async def list_rows(
     columns = None if given.columns is None else [name.strip() for name in given.columns.split(",")]
     part = lake.gold.tables
     reader = part.reader
+    kind = downloads.chosen(request, given.format, ("json", "csv", "ndjson", "arrow", "parquet"))
+    if kind != "json":
+        if given.cursor is not None:
+            raise bad_request("query parameter 'cursor': a file has all of it; leave it out, or ask for JSON")
+        asked = {"filters": filters, "object_id": given.object, "columns": columns}
+        return await _file(lake, store, container, table, kind, given, asked)
 
     def read() -> JSONResponse:
         rows, further = reader.rows(
@@ -139,3 +168,44 @@ async def list_rows(
         return JSONResponse(paging.continued(to_json(rows, ids=False), further, query))
 
     return await part.ask(read, missing=lambda: _missing(container, table))
+
+
+async def _file(
+    lake: Lake,
+    store: str,
+    container: str,
+    table: str,
+    kind: downloads.Format,
+    given: RowQuery,
+    query: dict[str, Any],
+) -> Response:
+    """All rows, page by page behind the scenes."""
+    part = lake.gold.tables
+    reader = part.reader
+
+    def blocks(names: list[str]) -> Iterator[list[list[Any]]]:
+        after = None
+        while True:
+            rows, after = reader.rows(store, table, limit=_FILE_ROWS, after=after, **query)
+            origins = _ORIGIN if given.origin else ()
+            yield [[row[name] for name in names] + [row["lake"].get(key) for key in origins] for row in rows]
+            if after is None:
+                return
+
+    def pieces() -> Iterator[bytes]:
+        known = {one["column"]: one["type"] for one in reader.table(store, table)["columns"]}
+        names = list(dict.fromkeys(query["columns"] or known))
+        # What a column that there is not is answered with, the reader of rows says.
+        columns = [FileColumn(name, known.get(name, "text")) for name in names]
+        columns += [
+            FileColumn(f"lake_{key}", "integer" if key in ("row", "line") else "text")
+            for key in (_ORIGIN if given.origin else ())
+        ]
+        rows = blocks(names)
+        first = next(rows)
+        yield from downloads.encoded(kind, columns, chain([first], rows), formulas=given.formulas == "keep")
+
+    async def run(step: Any) -> bytes | None:
+        return await part.ask(step, missing=lambda: _missing(container, table))
+
+    return await lake.downloads.respond(pieces(), run, kind, f"{container}-{table}")

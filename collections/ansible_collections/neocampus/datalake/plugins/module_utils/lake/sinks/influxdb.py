@@ -240,35 +240,51 @@ class InfluxDB:
         self,
         database: str,
         measurement: str,
-        topic: str | None = None,
+        topic: str | Sequence[str] | None = None,
         start: datetime | str | int | None = None,
         end: datetime | str | int | None = None,
         limit: int = 1000,
         after: str | None = None,
         origins: bool = False,
+        descending: bool = False,
+        fields: Sequence[str] | None = None,
     ) -> list[dict[str, Any]]:
-        """Points in the order of time: `{time (ISO 8601 UTC), value, **tags}`; `start` <= time < `end`.
+        """Points in the order of time, or `descending`: `{time (ISO 8601 UTC), value, **tags}`; `start` <= time <
+        `end`, of one topic, several or (None) all, with all `fields` or some (then without `origins`, and only points
+        that have one of them).
 
         Times are datetimes, ISO 8601 texts or ns. `after` is what `cursor` made of the page before. With `origins` each
         has `lake_origin`: `{object, operation}` of the metadata document that it comes from (null: not known).
         Errors: InvalidInput for a bad time or cursor.
         """
         where, values = [], {}
-        if topic is not None:
-            where.append("topic = $topic")
-            values["topic"] = topic
+        topics = [topic] if isinstance(topic, str) else list(topic or ())
+        if topics:
+            values = {f"topic{number}": name for number, name in enumerate(topics)}
+            where.append(f"({' OR '.join(f'topic = ${key}' for key in values)})")
         first, skip = _parse_cursor(after)
-        begin = max((bound for bound in (_ns(start), first) if bound is not None), default=None)
-        if begin != first:
-            skip = 0
+        begin, stop = _ns(start), _ns(end)
+        if first is not None and descending:
+            if stop is not None and stop <= first:
+                skip = 0
+            else:
+                stop = first + 1
+        elif first is not None:
+            if begin is not None and begin > first:
+                skip = 0
+            else:
+                begin = first
         if begin is not None:
             where.append(f"time >= {begin}")
-        stop = _ns(end)
         if stop is not None:
             where.append(f"time < {stop}")
-        influxql = f"SELECT * FROM {quote(measurement)}"  # noqa: S608 (quoted; values are parameters)
+        wanted = "*"
+        if fields is not None:
+            wanted = ", ".join(f"{quote(name)}::field" for name in dict.fromkeys(fields)) + ", *::tag"
+        influxql = f"SELECT {wanted} FROM {quote(measurement)}"  # noqa: S608 (quoted; values are parameters)
         influxql += f" WHERE {' AND '.join(where)}" if where else ""
-        influxql += f" ORDER BY time ASC LIMIT {int(limit)}" + (f" OFFSET {skip}" if skip else "")
+        order = "DESC" if descending else "ASC"
+        influxql += f" ORDER BY time {order} LIMIT {int(limit)}" + (f" OFFSET {skip}" if skip else "")
         try:
             rows = self.query(database, influxql, values)
         except NotFound:
@@ -282,6 +298,39 @@ class InfluxDB:
                 point[ORIGIN] = dict(zip(("object", "operation"), origin.split("/"))) if origin else None  # noqa: B905
             points.append(point)
         return points
+
+    def points_of(
+        self, database: str, origin: str, series: Sequence[Mapping[str, str]], limit: int
+    ) -> list[dict[str, Any]]:
+        """The points that are of an origin (`<object id>/<operation>`, see points.ORIGIN), at most `limit`, always in
+        the same order: `{measurement, time, value, **tags}`. `series` is what the operation's log has of them
+        (`{measurement, topic, from, to}`): only there is looked. What was written over since is another's."""
+        statements, params = [], {"origin": origin}
+        for number, one in enumerate(series):
+            source = quote(one["measurement"]) if "measurement" in one else "/.*/"
+            where = [
+                f"{quote(ORIGIN)} = $origin",
+                f"time >= {parse_time(one['from'])}",
+                f"time <= {parse_time(one['to'])}",
+            ]
+            if "measurement" in one:
+                where.append(f"topic = $topic{number}")
+                params[f"topic{number}"] = one.get("topic", "")
+            statement = f"SELECT * FROM {source} WHERE {' AND '.join(where)}"  # noqa: S608 (values are parameters)
+            statements.append(f"{statement} ORDER BY time ASC LIMIT {int(limit)}")
+        try:
+            results = self._results("; ".join(statements), database, params) if statements else []
+        except NotFound:
+            return []
+        found = []
+        for result in results:
+            for part in result.get("series", ()):
+                for values in part["values"]:
+                    row = dict(zip(part["columns"], values))  # noqa: B905 (3.9)
+                    row.pop(ORIGIN, None)
+                    point = {key: value for key, value in row.items() if value is not None}
+                    found.append({"measurement": part["name"], **point, "time": format_time(row["time"])})
+        return found[:limit]
 
     @staticmethod
     def cursor(items: Sequence[Mapping[str, Any]], after: str | None = None) -> str | None:
