@@ -145,6 +145,8 @@ class Inserter:
             store = await self._stores.store(project_id, container)
             target = Target(project_id, container)
             if store is None or not await self._swift.container_exists(target, identity.token):
+                self._stores.metadata.forget(project_id, container)
+                store = None  # where it was removed, it has to be told that it is back
                 await self._swift.make_container(target, identity.token, WEBHOOK_ON)
             store = store or await self._stores.store(project_id, container, create=True)
             if store is None:  # can't be: it was asked to be made

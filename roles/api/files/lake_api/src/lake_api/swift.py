@@ -15,7 +15,8 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, urlencode
 
 import httpx
 
@@ -53,7 +54,7 @@ class Target:
     """Where a request goes: account and, within it, container and object."""
 
     project_id: str
-    container: str
+    container: str = ""
     name: str | None = None
 
 
@@ -145,6 +146,67 @@ class Swift:
         _check(answer, target)
         return str(answer.headers.get("etag", "")).strip('"')
 
+    async def facts(self, target: Target, token: str) -> httpx.Headers | None:
+        """The headers of an account, a container or an object; None where there is none such. ApiError 401, 403, 503."""
+        answer = await self._send("HEAD", target, token, {}, None)
+        await _end(answer)
+        if answer.status_code == 404:
+            return None
+        _check(answer, target)
+        return answer.headers
+
+    async def delete(self, target: Target, token: str, *, large: bool = False) -> bool:
+        """Delete an object, of a `large` one the segments as well; whether it was there. ApiError 401, 403, 409, 503."""
+        query = "multipart-manifest=delete" if large else ""
+        answer = await self._send("DELETE", target, token, {"Accept": "application/json"}, None, query=query)
+        await _end(answer)
+        if answer.status_code == 404:
+            return False
+        _check(answer, target)
+        if large and not str(_json(answer).get("Response Status", "")).startswith("2"):
+            log.error("Swift did not delete all segments of %s: %s", target.name, answer.text[:1000])
+            raise SwiftAway(
+                message="Swift could not delete all segments of the object, which is left as it is; delete it again"
+            )
+        return True
+
+    async def delete_container(self, target: Target, token: str) -> bool:
+        """Delete an empty container; whether it was there. ApiError 401, 403, 409 where objects are in it, 503."""
+        answer = await self._send("DELETE", target, token, {}, None)
+        await _end(answer)
+        if answer.status_code == 404:
+            return False
+        if answer.status_code == 409:
+            raise ApiError(
+                409,
+                "container_not_empty",
+                f"container {target.container!r} has objects; delete them first (POST …/objects/delete). "
+                "Just after that Swift may need a moment to notice",
+            )
+        _check(answer, target)
+        return True
+
+    async def account(self, project_id: str, token: str, *, limit: int, after: str = "") -> list[dict[str, Any]]:
+        """The containers of a project in the order of their names: `{name, count, bytes}` each; as Swift has counted
+        them, a moment ago. ApiError 401, 403, 503."""
+        query = urlencode({"format": "json", "limit": limit, "marker": after})
+        answer = await self._send("GET", Target(project_id), token, {}, None, query=query)
+        await _end(answer)
+        if answer.status_code == 404:
+            return []
+        _check(answer, Target(project_id))
+        found = _json(answer)
+        return [each for each in found if "name" in each] if isinstance(found, list) else []
+
+    async def change(self, target: Target, token: str, headers: Mapping[str, str]) -> bool:
+        """Set what an account or a container says of itself; whether it is there. ApiError 401, 403, 503."""
+        answer = await self._send("POST", target, token, {**headers, "Content-Length": "0"}, b"")
+        await _end(answer)
+        if answer.status_code == 404:
+            return False
+        _check(answer, target)
+        return True
+
     async def _send(
         self,
         method: str,
@@ -154,10 +216,15 @@ class Swift:
         body: Body | None,
         *,
         once: bool = False,
+        query: str = "",
     ) -> httpx.Response:
-        path = f"/v1/{quote(self._prefix + target.project_id, safe='')}/{quote(target.container, safe='')}"
+        path = f"/v1/{quote(self._prefix + target.project_id, safe='')}"
+        if target.container:
+            path += "/" + quote(target.container, safe="")
         if target.name is not None:
             path += "/" + quote(target.name)
+        if query:
+            path += "?" + query
         uncertain = False
         for url in self._order():
             content = body() if callable(body) else body
@@ -215,6 +282,15 @@ def _transaction(answer: httpx.Response) -> str:
     return str(answer.headers.get("x-trans-id", "no transaction id"))
 
 
+def _json(answer: httpx.Response) -> Any:
+    """The answer's body. SwiftAway where it is none that can be read."""
+    try:
+        return answer.json()
+    except ValueError:
+        log.error("Swift answered with something that is no JSON (%s)", _transaction(answer))
+        raise SwiftAway from None
+
+
 def _check(answer: httpx.Response, target: Target) -> None:
     """ApiError for a status that is no success."""
     status = answer.status_code
@@ -233,9 +309,16 @@ def _check(answer: httpx.Response, target: Target) -> None:
             "container_removed",
             f"container {target.container!r} was removed from Swift meanwhile; send the request again",
         )
+    if status == 413 and b"quota" in answer.content:
+        raise ApiError(
+            413,
+            "quota_exceeded",
+            f"the quota of container {target.container!r} or of the project does not let this in; delete objects, or ask "
+            "an administrator for more (GET /api/v1/usage shows what is used)",
+        )
     if status == 413:
         raise ApiError(
-            413, "too_large", "the file is larger than Swift takes, or over the quota of the container or project"
+            413, "too_large", "the file is larger than Swift takes"
         )
     if status in (429, 498):
         raise ApiError(

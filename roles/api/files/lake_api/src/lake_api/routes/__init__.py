@@ -86,9 +86,11 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         403: "The role does not allow this, or the token is of no project.",
         404: "There is no such thing in the project.",
         409: "It changed meanwhile; send the request again.",
+        412: "It is not as the `If-…` header of the request demands.",
         413: "Too large.",
         415: "The body has another type.",
         416: "The range is outside the data.",
+        422: "The key was used for another request.",
         503: "A part of the lake is away; send the request again later.",
     }
     return {status: {"model": Error, "description": meanings[status]} for status in statuses}
