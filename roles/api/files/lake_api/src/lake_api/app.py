@@ -16,7 +16,21 @@ from starlette.types import ASGIApp
 from . import __version__, errors, settings
 from .lake import Lake
 from .observe import Observe
-from .routes import anomalies, auth, documents, gold, graph, health, objects, pipelines, tables, timeseries
+from .routes import (
+    anomalies,
+    archive,
+    auth,
+    documents,
+    gold,
+    graph,
+    health,
+    objects,
+    pipelines,
+    search,
+    tables,
+    timeseries,
+    usage,
+)
 
 PREFIX = "/api/v1"
 _DOCS_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
@@ -54,6 +68,8 @@ def create_app(
     app.include_router(health.router)
     for routes in (auth, objects, gold, pipelines, timeseries, anomalies, tables, documents, graph):
         app.include_router(routes.router, prefix=PREFIX)
+    for routes in (archive, search, usage):
+        app.include_router(routes.router, prefix=PREFIX)
     _add_docs(app)
     _correct_openapi(app)
     return Observe(app)
@@ -64,7 +80,8 @@ def _correct_openapi(app: FastAPI) -> None:
     document = app.openapi()  # kept by the app, and made of the routes that it has now
     for path in document["paths"].values():
         for operation in path.values():
-            operation["responses"].pop("422", None)
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
 

@@ -22,7 +22,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
@@ -75,8 +75,11 @@ class Inserter:
         self._marks = Together(self._mark)
         self._containers: dict[tuple[str, str], tuple[str, float]] = {}
 
-    async def insert(self, identity: Identity, container: str, form: forms.FormReader) -> Upload:
-        """Insert the form's file into the project's container; what is returned is stored and has its document.
+    async def insert(
+        self, identity: Identity, container: str, form: forms.FormReader, *, key: str | None = None
+    ) -> Upload:
+        """Insert the form's file into the project's container; what is returned is stored and has its document, which
+        carries the idempotency `key`.
 
         Raises ApiError and LakeError; what is stored then is said at the head of this module.
         """
@@ -84,7 +87,7 @@ class Inserter:
         upload = await self._reader.single(form)
         try:
             upload.content_type()
-            upload.place = await self._place(identity, container)
+            upload.place = replace(await self._place(identity, container), key=key)
             await self._register([upload])
             await self._store([upload])
         finally:
@@ -93,8 +96,11 @@ class Inserter:
             raise upload.error
         return upload
 
-    async def insert_many(self, identity: Identity, container: str, form: forms.FormReader) -> Bulk:
-        """Insert the form's files into the project's container, block by block while the form is read.
+    async def insert_many(
+        self, identity: Identity, container: str, form: forms.FormReader, *, key: str | None = None
+    ) -> Bulk:
+        """Insert the form's files into the project's container, block by block while the form is read. Their documents
+        carry the idempotency `key`.
 
         Raises ApiError and LakeError where no file was begun with; from then on, what is wrong is in what it returns.
         """
@@ -106,7 +112,7 @@ class Inserter:
         async with anyio.create_task_group() as group:
             try:
                 while block := await blocks.block():
-                    place = place or await self._place(identity, container)
+                    place = place or replace(await self._place(identity, container), key=key)
                     bulk.uploads += block
                     for upload in block:
                         upload.place = place
@@ -279,7 +285,7 @@ class Inserter:
 def _document(upload: Upload, object_id: str) -> dict[str, Any]:
     """The metadata document of an upload. Errors: InvalidInput."""
     place = present(upload.place)
-    return documents.new_document(
+    document = documents.new_document(
         object_id=object_id,
         container=place.container,
         project_id=place.project_id,
@@ -290,6 +296,7 @@ def _document(upload: Upload, object_id: str) -> dict[str, Any]:
         size=upload.size if upload.whole else 0,
         metadata=upload.metadata,
     )
+    return {**document, "idempotency_key": place.key} if place.key else document
 
 
 def _by_store(uploads: Iterable[Upload]) -> Mapping[str, list[Upload]]:

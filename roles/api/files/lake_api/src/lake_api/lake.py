@@ -14,6 +14,7 @@ from neocampus_lake.documents import check_container_name
 
 from .errors import ApiError, not_found
 from .gold import Gold
+from .idempotency import Keys
 from .identity import Identity, Keystone, Tokens, require
 from .inserts import Inserter
 from .observe import note
@@ -33,6 +34,11 @@ class Lake:
     stores: Stores
     inserter: Inserter
     gold: Gold = field(default_factory=Gold)
+
+    @property
+    def keys(self) -> Keys:
+        """Insertions that may be sent again."""
+        return Keys(self.stores, self.swift)
 
     @classmethod
     def connect(cls, settings: Settings) -> Lake:

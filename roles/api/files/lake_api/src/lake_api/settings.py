@@ -53,6 +53,8 @@ class Identity(_Section):
     timeout_seconds: float = Field(default=10, gt=0)
     write_roles: list[str] = ["admin", "member"]
     read_roles: list[str] = ["admin", "member", "reader"]
+    admin_roles: list[str] = ["admin"]
+    """Who administers a project, e.g. sets quotas of its containers."""
 
 
 class Swift(_Section):
@@ -130,6 +132,8 @@ class Limits(_Section):
     block_bytes: int = Field(default=4 * MIB, ge=1)
     """A bulk insertion goes block by block. A block ends with so many files, or with the file that reaches so many
     bytes; three blocks of a request are in memory at most."""
+    archive_objects: int = Field(default=10_000, ge=1)
+    """Most objects in one archive."""
 
 
 class Pipelines(_Section):

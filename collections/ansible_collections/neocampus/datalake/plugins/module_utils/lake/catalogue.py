@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from .documents import check_object_id, utc
-from .errors import InvalidInput, present
+from .errors import InvalidInput
 from .metadata import mongodb
 from .search import FIELD, INTERNAL_FIELDS, Asked
 from .sinks.documents import condition
@@ -63,10 +63,6 @@ PLAIN_FIELDS = (
 """Fields of a document that conditions may name besides those below `other_data`."""
 FIELDS = (*PLAIN_FIELDS, "swift_project", "successful_operations", "failed_operations", "other_data")
 """Fields of a document that may be asked for."""
-
-FEW = 2_000
-"""Documents with a word up to which they are all looked at; where there are more, those in the order of the answer are
-looked at until it is full."""
 
 _WITHOUT_INTERNAL = dict.fromkeys(INTERNAL_FIELDS, 0)
 _LAST = {name: {"$max": f"${name}.execution_date"} for name in ("successful_operations", "failed_operations")}
@@ -175,11 +171,15 @@ class Catalogue:
         if after is not None:
             query = {"$and": [{"_id": {"$gt" if order == "oldest" else "$lt": int(check_object_id(after))}}, query]}
         with mongodb(f"list the documents of {store!r}"):
-            documents = self._documents(store)
-            found = documents.find(query, projection(fields), max_time_ms=self._milliseconds)
-            found = found.sort("_id", 1 if order == "oldest" else -1).limit(limit)
-            hint = self._hint(documents, wanted)
-            return list(found.hint(hint) if hint else found)
+            found = self._documents(store).find(query, projection(fields), max_time_ms=self._milliseconds)
+            return list(found.sort("_id", 1 if order == "oldest" else -1).limit(limit))
+
+    def count(self, store: str, wanted: Wanted, most: int) -> int:
+        """How many documents these are; it ends at `most`."""
+        with mongodb(f"count the documents of {store!r}"):
+            return int(
+                self._documents(store).count_documents(wanted.query(), limit=most, maxTimeMS=self._milliseconds)
+            )
 
     def search(
         self,
@@ -197,22 +197,28 @@ class Catalogue:
         merged = heapq.merge(*each, key=lambda document: int(document["_id"]), reverse=order == "newest")
         return [document for document, _ in zip(merged, range(limit))]  # noqa: B905 (3.9)
 
-    def facets(self, store: str, wanted: Wanted, by: Sequence[str], most: int) -> tuple[list[dict[str, Any]], int]:
-        """How many of the documents have which values: `{<each of by>, "count"}` for each combination that there is, and
-        how many were counted: at most `most`, the newest."""
-        names = {name: FACETS[name] for name in by}
-        pipeline: list[dict[str, Any]] = [
-            {"$match": wanted.query()},
-            {"$sort": {"_id": -1}},
-            {"$limit": most},
-            {"$group": {"_id": names, "count": {"$sum": 1}}},
-        ]
-        with mongodb(f"count the documents of {store!r}"):
-            documents = self._documents(store)
-            options: dict[str, Any] = {"maxTimeMS": self._milliseconds}
-            hint = self._hint(documents, wanted)
-            found = list(documents.aggregate(pipeline, **options, **({"hint": hint} if hint else {})))
-        return [{**group["_id"], "count": group["count"]} for group in found], sum(group["count"] for group in found)
+    def facets(
+        self, stores: Iterable[str], wanted: Wanted, by: Sequence[str], most: int
+    ) -> tuple[dict[str, dict[str, int]], int]:
+        """How many of the documents have which value, for each of `by` (names of FACETS), and how many documents were
+        counted: at most `most`, of each store the newest. What has no value is counted nowhere."""
+        found: dict[str, dict[str, int]] = {name: {} for name in by}
+        counted = 0
+        for store in stores:
+            pipeline: list[dict[str, Any]] = [
+                {"$match": wanted.query()},
+                {"$sort": {"_id": -1}},
+                {"$limit": max(1, most - counted)},
+                {"$group": {"_id": {name: FACETS[name] for name in by}, "count": {"$sum": 1}}},
+            ]
+            with mongodb(f"count the documents of {store!r}"):
+                for group in self._documents(store).aggregate(pipeline, maxTimeMS=self._milliseconds):
+                    counted += group["count"]
+                    for name in by:
+                        _count(found[name], group["_id"].get(name), group["count"])
+            if counted >= most:
+                break
+        return found, counted
 
     def used(self, stores: Iterable[str]) -> list[dict[str, Any]]:
         """What the stored objects of stores are, by content type: `{content_type, objects, bytes}`, the most bytes
@@ -244,10 +250,12 @@ class Catalogue:
         with mongodb(f"look for what was inserted before into {store!r}"):
             return list(self._documents(store).find({"idempotency_key": key}).sort("_id", 1))
 
-    def _hint(self, documents: Documents, wanted: Wanted) -> list[tuple[str, int]] | None:
-        """The index to use where words are looked for: MongoDB would choose by a trial of a few documents, and keep to
-        what it chose for other words."""
-        return None
+
+def _count(values: dict[str, int], value: Any, count: int) -> None:
+    if isinstance(value, datetime):
+        value = f"{value:%Y-%m}"
+    if isinstance(value, str):
+        values[value] = values.get(value, 0) + count
 
 
 def _type_pattern(content_type: str) -> str:

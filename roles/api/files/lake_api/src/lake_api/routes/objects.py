@@ -6,23 +6,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import anyio
 import httpx
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from neocampus_lake import replay
 from neocampus_lake.catalogue import Wanted
 from neocampus_lake.documents import EDITABLE_FIELDS, check_object_id, merged, to_json
+from neocampus_lake.errors import present
 from neocampus_lake.events import normal_timestamp
+from neocampus_lake.search import shown
 from neocampus_lake.states import DELETED, PENDING
 from pydantic import BaseModel, ConfigDict, Field
 
 from .. import forms, paging
 from ..errors import ApiError, answer_of, bad_request, forbidden, not_found, unauthorized
+from ..idempotency import Answer, Form, key_of
 from ..identity import Identity
 from ..lake import Lake, Reader, TheLake, Writer
 from ..observe import note
@@ -34,6 +37,13 @@ from .filters import Chosen, Filters
 router = APIRouter(prefix="/containers", tags=["objects"])
 
 Container = Annotated[str, Path(description="A container of the token's project.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        description="New for each insertion; one that is sent again within 24 hours with the same key is answered as the "
+        "first was, and inserts nothing."
+    ),
+]
 ObjectId = Annotated[str, Path(description="The object's `swift_object_id`.")]
 
 _ASKED = ("range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range")
@@ -190,48 +200,80 @@ async def list_containers(identity: Reader, lake: TheLake, given: Annotated[pagi
 @router.post(
     "/{container}/objects",
     status_code=201,
-    responses=answers(201, Document, 400, 401, 403, 409, 413, 415, 503),
+    responses=answers(201, Document, 400, 401, 403, 409, 413, 415, 422, 503),
     openapi_extra=_ONE,
     summary="Insert an object",
 )
-async def insert(request: Request, container: Container, identity: Writer, lake: TheLake) -> Response:
+async def insert(
+    request: Request, container: Container, identity: Writer, lake: TheLake, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Insert a file with its metadata. A container that is not there is made, with processing on."""
-    form = forms.FormReader(request.stream(), forms.boundary(request.headers.get("content-type")))
-    upload = await lake.inserter.insert(identity, container, form)
-    note(request.scope, container=container, object_id=upload.object_id)
-    place = f"/api/v1/containers/{quote(container, safe='')}/objects/{upload.object_id}"
-    return JSONResponse(to_json(upload.document), 201, {"Location": place})
+
+    async def do(form: forms.FormReader, key: str | None = None) -> Answer:
+        upload = await lake.inserter.insert(identity, container, form, key=key)
+        note(request.scope, container=container, object_id=upload.object_id)
+        place = f"/api/v1/containers/{quote(container, safe='')}/objects/{upload.object_id}"
+        return 201, to_json(shown(present(upload.document))), {"Location": place}
+
+    return await _once(request, lake, identity, container, "one", idempotency_key, do)
 
 
 @router.post(
     "/{container}/objects/bulk",
     status_code=201,
-    responses=answers(201, Insertions, 400, 401, 403, 413, 415, 503)
+    responses=answers(201, Insertions, 400, 401, 403, 409, 413, 415, 422, 503)
     | {207: {"model": Insertions, "description": "Not all files are in the lake: each item says so."}},
     openapi_extra=_MANY,
     summary="Insert many objects",
 )
-async def insert_many(request: Request, container: Container, identity: Writer, lake: TheLake) -> Response:
+async def insert_many(
+    request: Request, container: Container, identity: Writer, lake: TheLake, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Insert files, each with its metadata, as they come: much cheaper than a request for each of them.
 
     The answer has an item for each file, in their order; 201 only if all of them are in the lake. What is stored stays
     stored, also when the connection breaks before the answer. A container that is not there is made, with processing
     on.
     """
-    form = forms.FormReader(request.stream(), forms.boundary(request.headers.get("content-type")))
-    bulk = await lake.inserter.insert_many(identity, container, form)
-    note(request.scope, container=container, objects=bulk.stored, failed=len(bulk.uploads) - bulk.stored)
-    failures = {upload: answer_of(upload.error) for upload in bulk.uploads if upload.error}
-    if any(failure.status == 401 for failure in failures.values()):
-        lake.tokens.forget(identity.token)
-    items = [
-        {"status": failures[upload].status, "name": upload.name, **failures[upload].form()}
-        if upload in failures
-        else {"status": 201, "object": to_json(upload.document)}
-        for upload in bulk.uploads
-    ]
-    over = answer_of(bulk.error).form() if bulk.error else {"error": None}
-    return JSONResponse({"items": items, **over}, 201 if bulk.complete else 207)
+
+    async def do(form: forms.FormReader, key: str | None = None) -> Answer:
+        bulk = await lake.inserter.insert_many(identity, container, form, key=key)
+        note(request.scope, container=container, objects=bulk.stored, failed=len(bulk.uploads) - bulk.stored)
+        failures = {upload: answer_of(upload.error) for upload in bulk.uploads if upload.error}
+        if any(failure.status == 401 for failure in failures.values()):
+            lake.tokens.forget(identity.token)
+        items = [
+            {"status": failures[upload].status, "name": upload.name, **failures[upload].form()}
+            if upload in failures
+            else {"status": 201, "object": to_json(shown(present(upload.document)))}
+            for upload in bulk.uploads
+        ]
+        over = answer_of(bulk.error).form() if bulk.error else {"error": None}
+        return 201 if bulk.complete else 207, {"items": items, **over}, {}
+
+    return await _once(request, lake, identity, container, "many", idempotency_key, do)
+
+
+async def _once(
+    request: Request,
+    lake: Lake,
+    identity: Identity,
+    container: str,
+    kind: str,
+    header: str | None,
+    do: Callable[..., Awaitable[Answer]],
+) -> Response:
+    """Do an insertion, with a key only if it was not done before."""
+    boundary = forms.boundary(request.headers.get("content-type"))
+    key = key_of(header)
+    if key is None:
+        status, body, headers = await do(forms.FormReader(request.stream(), boundary))
+    else:
+        form = Form(request.stream(), boundary)
+        status, body, headers = await lake.keys.once(
+            identity, container, kind, key, form, lambda name: do(form, name)
+        )
+    return JSONResponse(body, status, dict(headers))
 
 
 @router.get(
@@ -464,7 +506,7 @@ async def get_data(
             return Response(status_code=answer.status_code, headers=headers)
         return StreamingResponse(_body(answer), answer.status_code, headers)
     await answer.aclose()
-    raise _refused(answer, document)
+    raise refused(answer, document)
 
 
 async def _body(answer: httpx.Response) -> AsyncIterator[bytes]:
@@ -476,7 +518,7 @@ async def _body(answer: httpx.Response) -> AsyncIterator[bytes]:
             await answer.aclose()
 
 
-def _refused(answer: httpx.Response, document: dict[str, Any]) -> ApiError:
+def refused(answer: httpx.Response, document: dict[str, Any]) -> ApiError:
     """What to say when Swift does not give the data of a document."""
     what = f"the data of object {document['swift_object_id']}"
     if answer.status_code == 401:
