@@ -134,6 +134,10 @@ class Inserter:
             await form.skip()  # a client that is still sending would not see the answer
         return bulk
 
+    def forget(self, project_id: str, container: str) -> None:
+        """Look for the container again before something is put into it."""
+        self._containers.pop((project_id, container), None)
+
     async def _store_block(self, block: Sequence[Upload], room: anyio.Semaphore) -> None:
         try:
             await self._store(block)
@@ -239,6 +243,8 @@ class Inserter:
                     **known,
                 )
             except Exception as error:
+                if isinstance(error, ApiError) and error.code == "container_removed":
+                    self.forget(place.project_id, place.container)
                 upload.error = error
                 upload.uncertain = isinstance(error, SwiftAway) and error.uncertain and upload.whole
                 return

@@ -436,6 +436,7 @@ async def delete_container(request: Request, container: Container, identity: Wri
     target = Target(identity.project_id or "", container)
     await lake.swift.delete_container(target, identity.token)
     await blocking(lake.stores.metadata.remove_container, target.project_id, container)
+    lake.inserter.forget(target.project_id, container)
     return Response(status_code=204)
 
 
