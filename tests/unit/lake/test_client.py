@@ -100,6 +100,17 @@ def test_an_insert_is_not_sent_twice(api, client):
     assert len([r for r in api.requests if r[0] == "POST"]) == 2  # with the log-in
 
 
+def test_an_insert_with_a_key_is_sent_until_it_is_answered(api, client):
+    under_way = {"error": {"code": "idempotency_key_in_use", "message": "later"}}
+    api.fail = [(503, {"error": {"code": "c", "message": "Swift is away"}}), (409, under_way)]
+    assert client.insert("campus", b"x", name="x", key="k 1")["original_object_name"] == "x"
+    sent = [headers for _verb, path, headers, _body in api.requests if path.endswith("/objects")]
+    assert [headers["Idempotency-key"] for headers in sent] == ['"k 1"'] * 3
+    api.fail = [(409, {"error": {"code": "conflict", "message": "no"}})]
+    with pytest.raises(Conflict, match="no"):
+        client.insert("campus", b"x", name="x", key="k 2")
+
+
 def test_insert_many(api, client, tmp_path):
     file = tmp_path / 'été "1".csv'
     file.write_bytes(bytes(range(256)) * 5000)

@@ -3,8 +3,8 @@
 """Insertions that may be sent again: the header Idempotency-Key (draft-ietf-httpapi-idempotency-key-header).
 
 A key is one of a user in a project, for a day. What became of the first request with it is kept in MongoDB, and given
-again; which request that was is known by what its form has, part by part. While one is under way it holds a lease, which
-it renews; one that died leaves a lease that ends. Who comes then looks for what the first one made: each document
+again; which request that was is known by what its form has, part by part. While one is under way it holds a lease,
+which it renews; one that died leaves a lease that ends. Who comes then looks for what the first one made: each document
 carries the key under which it was inserted. So there is never a second object, also where the API dies in between.
 """
 
@@ -105,8 +105,8 @@ def key_of(header: str | None) -> str | None:
     found = _KEY.fullmatch(header.strip())
     if found is None:
         raise bad_request(
-            "header 'Idempotency-Key': is no key; send 1 to 255 characters of ASCII that are new for each insertion, e.g. "
-            'a UUID, in quotes: Idempotency-Key: "8e03978e-40d5-43e8-bc93-6894a57f9324"'
+            "header 'Idempotency-Key': is no key; send 1 to 255 characters of ASCII that are new for each insertion, "
+            'e.g. a UUID, in quotes: Idempotency-Key: "8e03978e-40d5-43e8-bc93-6894a57f9324"'
         )
     return found[1] or found[2]
 
@@ -121,7 +121,13 @@ class Keys:
         )
 
     async def once(
-        self, identity: Identity, container: str, kind: str, key: str, form: Form, do: Callable[[str], Awaitable[Answer]]
+        self,
+        identity: Identity,
+        container: str,
+        kind: str,
+        key: str,
+        form: Form,
+        do: Callable[[str], Awaitable[Answer]],
     ) -> Answer:
         """What `do` answers, which is called with what documents carry, or what it answered before.
 
@@ -266,7 +272,9 @@ def _unpacked(packed: bytes) -> Answer:
 
 def _not_in() -> ApiError:
     return ApiError(
-        409, "cut_off", "the first request under this key was cut off before this file was in; insert it under a new key"
+        409,
+        "cut_off",
+        "the first request under this key was cut off before this file was in; insert it under a new key",
     )
 
 
@@ -274,8 +282,8 @@ def _other_request() -> ApiError:
     return ApiError(
         422,
         "idempotency_key_reused",
-        "this Idempotency-Key was used for another request: a key is for one insertion, and sent again only with the very "
-        "same container, metadata and files",
+        "this Idempotency-Key was used for another request: a key is for one insertion, and sent again only with the "
+        "very same container, metadata and files",
     )
 
 

@@ -147,7 +147,8 @@ class Swift:
         return str(answer.headers.get("etag", "")).strip('"')
 
     async def facts(self, target: Target, token: str) -> httpx.Headers | None:
-        """The headers of an account, a container or an object; None where there is none such. ApiError 401, 403, 503."""
+        """The headers of an account, a container or an object; None where there is none such. ApiError 401, 403,
+        503."""
         answer = await self._send("HEAD", target, token, {}, None)
         await _end(answer)
         if answer.status_code == 404:
@@ -156,7 +157,8 @@ class Swift:
         return answer.headers
 
     async def delete(self, target: Target, token: str, *, large: bool = False) -> bool:
-        """Delete an object, of a `large` one the segments as well; whether it was there. ApiError 401, 403, 409, 503."""
+        """Delete an object, of a `large` one the segments as well; whether it was there. ApiError 401, 403, 409,
+        503."""
         query = "multipart-manifest=delete" if large else ""
         answer = await self._send("DELETE", target, token, {"Accept": "application/json"}, None, query=query)
         await _end(answer)
@@ -313,13 +315,11 @@ def _check(answer: httpx.Response, target: Target) -> None:
         raise ApiError(
             413,
             "quota_exceeded",
-            f"the quota of container {target.container!r} or of the project does not let this in; delete objects, or ask "
-            "an administrator for more (GET /api/v1/usage shows what is used)",
+            f"the quota of container {target.container!r} or of the project does not let this in; delete objects, or "
+            "ask an administrator for more (GET /api/v1/usage shows what is used)",
         )
     if status == 413:
-        raise ApiError(
-            413, "too_large", "the file is larger than Swift takes"
-        )
+        raise ApiError(413, "too_large", "the file is larger than Swift takes")
     if status in (429, 498):
         raise ApiError(
             429,

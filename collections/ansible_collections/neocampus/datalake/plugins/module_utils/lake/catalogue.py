@@ -22,7 +22,7 @@ from .search import FIELD, INTERNAL_FIELDS, Asked
 from .sinks.documents import condition
 from .sinks.reading import Filter
 from .states import DELETED, STORED
-from .times import NS, parse_time
+from .times import parse_time
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
@@ -83,10 +83,10 @@ _PROCESSING: Mapping[str, dict[str, Any]] = {
 class Wanted:
     """Which documents; what is given has to hold together.
 
-    `content_type` is a type (parameters are ignored) or a class (`image/*`); `start` <= creation_date < `end`; `name` is
-    a part of the original name without regard to case, or with a `*` after it what the name begins with; `status` is one
-    of states, None for all but deleted ones, "any" for all; `processing` tells how the last operation ended; `words`
-    are looked for in the texts; `where` are conditions on fields.
+    `content_type` is a type (parameters are ignored) or a class (`image/*`); `start` <= creation_date < `end`; `name`
+    is a part of the original name without regard to case, or with a `*` after it what the name begins with; `status` is
+    one of states, None for all but deleted ones, "any" for all; `processing` tells how the last operation ended;
+    `words` are looked for in the texts; `where` are conditions on fields.
     Errors: InvalidInput, for a condition.
     """
 
@@ -136,8 +136,8 @@ def projection(fields: Iterable[str]) -> dict[str, int]:
     if not wanted:
         return dict(_WITHOUT_INTERNAL)
     for field in wanted:
-        first, _, rest = field.partition(".")
-        if first not in FIELDS or "$" in field or "\x00" in field or "" in field.split(".") or (rest and first in TIMES):
+        parts = field.split(".")
+        if parts[0] not in FIELDS or "" in parts or "$" in field or "\x00" in field:
             raise InvalidInput(f"{field[:80]!r} is no field of a document: {', '.join(FIELDS)}, or other_data.… are")
     kept = [one for one in wanted if not any(one.startswith(f"{other}.") for other in wanted)]
     return dict.fromkeys([*kept, "swift_object_id"], 1)
@@ -177,9 +177,7 @@ class Catalogue:
     def count(self, store: str, wanted: Wanted, most: int) -> int:
         """How many documents these are; it ends at `most`."""
         with mongodb(f"count the documents of {store!r}"):
-            return int(
-                self._documents(store).count_documents(wanted.query(), limit=most, maxTimeMS=self._milliseconds)
-            )
+            return int(self._documents(store).count_documents(wanted.query(), limit=most, maxTimeMS=self._milliseconds))
 
     def search(
         self,
@@ -272,7 +270,9 @@ def _name_pattern(name: str) -> dict[str, str]:
 def _where(one: Filter) -> dict[str, Any]:
     first = one.field.partition(".")[0]
     if one.field not in PLAIN_FIELDS and first != "other_data":
-        raise InvalidInput(f"{one.field[:80]!r} is no field to look for: {', '.join(PLAIN_FIELDS)}, or other_data.… are")
+        raise InvalidInput(
+            f"{one.field[:80]!r} is no field to look for: {', '.join(PLAIN_FIELDS)}, or other_data.… are"
+        )
     if one.field in TIMES and isinstance(one.value, str):
         return condition(Filter(one.field, one.operator, _moment(one.value)))
     return condition(one)

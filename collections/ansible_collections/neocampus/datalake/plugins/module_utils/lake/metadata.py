@@ -111,7 +111,8 @@ class MetadataStore:
             # What is searched by.
             documents.create_index([(search.FIELD, 1), ("_id", -1)])
             documents.create_index("other_data.$**")
-            documents.create_index([("application", 1), ("_id", -1)], partialFilterExpression={"application": {"$gt": ""}})
+            given = {"application": {"$gt": ""}}
+            documents.create_index([("application", 1), ("_id", -1)], partialFilterExpression=given)
             documents.create_index([("swift_user", 1), ("_id", -1)])
             documents.create_index([("size", 1), ("_id", -1)])
             failed = {"failed_operations.0": {"$exists": True}}

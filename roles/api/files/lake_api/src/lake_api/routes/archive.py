@@ -95,7 +95,9 @@ async def archive(
 
 async def _all_there(lake: Lake, container: str, store: str, ids: tuple[str, ...], wanted: Wanted) -> None:
     """ApiError 404 that names ids that are not stored there, or not as the filters have it."""
-    found = await lake.stores.read(lake.stores.catalogue.find, store, wanted, limit=len(ids), fields=("swift_object_id",))
+    found = await lake.stores.read(
+        lake.stores.catalogue.find, store, wanted, limit=len(ids), fields=("swift_object_id",)
+    )
     known = {document["swift_object_id"] for document in found}
     missing = [object_id for object_id in ids if object_id not in known]
     if missing:

@@ -59,7 +59,7 @@ class Chosen(BaseModel):
     fields: str | None = Field(
         default=None,
         max_length=2000,
-        description="Only these fields, with commas between them; with dots below `other_data`. The id is always there.",
+        description="Only these fields, with commas between; with dots below `other_data`. The id is there, too.",
     )
 
     def names(self) -> tuple[str, ...]:

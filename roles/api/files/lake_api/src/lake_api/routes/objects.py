@@ -40,8 +40,8 @@ Container = Annotated[str, Path(description="A container of the token's project.
 IdempotencyKey = Annotated[
     str | None,
     Header(
-        description="New for each insertion; one that is sent again within 24 hours with the same key is answered as the "
-        "first was, and inserts nothing."
+        description="New for each insertion; one that is sent again within 24 hours with the same key is answered as "
+        "the first was, and inserts nothing."
     ),
 ]
 ObjectId = Annotated[str, Path(description="The object's `swift_object_id`.")]
@@ -270,9 +270,7 @@ async def _once(
         status, body, headers = await do(forms.FormReader(request.stream(), boundary))
     else:
         form = Form(request.stream(), boundary)
-        status, body, headers = await lake.keys.once(
-            identity, container, kind, key, form, lambda name: do(form, name)
-        )
+        status, body, headers = await lake.keys.once(identity, container, kind, key, form, lambda name: do(form, name))
     return JSONResponse(body, status, dict(headers))
 
 
@@ -303,8 +301,7 @@ async def list_objects(
 
 @router.get(
     "/{container}/objects/{object_id}",
-    responses=answers(200, Document, 400, 401, 403, 404, 503)
-    | {304: {"description": "As `If-None-Match` has it."}},
+    responses=answers(200, Document, 400, 401, 403, 404, 503) | {304: {"description": "As `If-None-Match` has it."}},
     summary="Metadata document of an object",
 )
 async def get_object(
@@ -347,8 +344,8 @@ async def edit_object(
             raise ApiError(
                 412,
                 "precondition_failed",
-                f"the document of object {object_id} is not the one that If-Match names: get it again, look at what has "
-                "changed, and send the patch with its ETag",
+                f"the document of object {object_id} is not the one that If-Match names: get it again, look at what "
+                "has changed, and send the patch with its ETag",
             )
         fields = merged(before, patch)
         after: dict[str, Any] | None = before

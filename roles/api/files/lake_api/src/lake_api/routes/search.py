@@ -51,7 +51,8 @@ class Search(paging.Paged, Filters, Chosen):
     )
     facets: list[Facet] = Field(default=[], max_length=6, description="What is counted by.")
     exact: bool = Field(
-        default=False, description=f"Count all that is found, which takes longer, and not {COUNTED:,} documents at most."
+        default=False,
+        description=f"Count all that is found, which takes longer, and not {COUNTED:,} documents at most.",
     )
 
     def looked_for(self) -> Wanted:
