@@ -4,8 +4,8 @@
 
     LAKE_TEST_MONGODB='{"host": "127.0.0.1"}' python tests/bench/search.py [--documents 1000000]
 
-Needs no lake but a MongoDB, which the variable names as JSON with MongoClient's arguments; it writes to collections of the
-database `swift` whose names begin with `bench-`, and drops them but for the large one (`--drop` drops that, too).
+Needs no lake but a MongoDB, which the variable names as JSON with MongoClient's arguments; it writes to collections of
+the database `swift` whose names begin with `bench-`, and drops them but for the large one (`--drop` drops that, too).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ SEARCHED = ("search_1__id_-1", "other_data.$**_1", "application_1__id_-1", "swif
 QUANTITIES = ("temperature", "humidity", "lux", "co2", "pressure", "energy", "presence", "noise")
 BUILDINGS = ("u1", "u2", "u3", "u4", "irit", "laas", "bu", "crous")
 APPLICATIONS = ("comfort", "energy audit", "Étude acoustique", None)
-START = datetime(2024, 1, 1, tzinfo=timezone.utc)
+START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 class Made:
