@@ -116,7 +116,7 @@ class MetadataStore:
             documents.create_index([("swift_user", 1), ("_id", -1)])
             documents.create_index([("size", 1), ("_id", -1)])
             failed = {"failed_operations.0": {"$exists": True}}
-            documents.create_index([("_id", -1), ("status", 1)], partialFilterExpression=failed)
+            documents.create_index([("status", 1), ("_id", -1)], partialFilterExpression=failed)
             known = {"idempotency_key": {"$exists": True}}
             documents.create_index("idempotency_key", partialFilterExpression=known)
             # What has written points lately: anomaly detection looks at what came late.
