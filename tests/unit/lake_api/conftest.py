@@ -132,7 +132,7 @@ class FakeSwift:
         self.reseller = False
         """Whether tokens may set quotas of accounts."""
         self.answers: list[Any] = []
-        """What the next puts of objects answer instead: a status, or an exception."""
+        """What the next puts of objects answer instead: a status, an answer, or an exception."""
         self.answers_to: dict[str, Any] = {}
         """The same for all puts of one object, by its path."""
         self.gate: Any = None
@@ -211,7 +211,7 @@ class FakeSwift:
                 answer = self.answers_to.get(path) or self.answers.pop(0)
                 if isinstance(answer, Exception):
                     raise answer
-                return httpx.Response(answer) if isinstance(answer, int) else httpx.Response(*answer)
+                return answer if isinstance(answer, httpx.Response) else httpx.Response(answer)
             if path.rpartition("/")[0] not in self.containers:
                 return httpx.Response(404)
             if request.headers.get("if-none-match") == "*" and path in self.objects:
