@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import time
 import uuid
 from collections import defaultdict
@@ -281,34 +280,6 @@ class MetadataStore:
         """The document of an object. Errors: InvalidName when the id is none."""
         with mongodb(f"read the document of object {object_id}"):
             return self._documents(store).find_one({"_id": int(check_object_id(object_id))}, _WITHOUT_INTERNAL)
-
-    def find(
-        self,
-        store: str,
-        *,
-        content_type: str | None = None,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        limit: int = 100,
-        after: str | None = None,
-    ) -> list[dict[str, Any]]:
-        """Documents in the order of their ids, oldest first, at most `limit`, those after the id `after`.
-
-        `content_type` is a type (parameters are ignored) or a whole class (`image/*`).
-        `start` <= creation_date < `end`.
-        """
-        query: dict[str, Any] = {}
-        if content_type:
-            wanted = content_type.strip()
-            pattern = re.escape(wanted[:-1]) if wanted.endswith("/*") else re.escape(wanted) + r"\s*(;|$)"
-            query["content_type"] = {"$regex": "^" + pattern}
-        dates = {key: utc(moment) for key, moment in (("$gte", start), ("$lt", end)) if moment is not None}
-        if dates:
-            query["creation_date"] = dates
-        if after is not None:
-            query["_id"] = {"$gt": int(check_object_id(after))}
-        with mongodb(f"list the documents of {store!r}"):
-            return list(self._documents(store).find(query, _WITHOUT_INTERNAL).sort("_id", 1).limit(limit))
 
     def edit(
         self, store: str, before: Mapping[str, Any], fields: Mapping[str, Any], *, user: str
