@@ -105,7 +105,7 @@ def test_an_insert_with_a_key_is_sent_until_it_is_answered(api, client):
     api.fail = [(503, {"error": {"code": "c", "message": "Swift is away"}}), (409, under_way)]
     assert client.insert("campus", b"x", name="x", key="k 1")["original_object_name"] == "x"
     sent = [headers for _verb, path, headers, _body in api.requests if path.endswith("/objects")]
-    assert [headers["Idempotency-key"] for headers in sent] == ['"k 1"'] * 3
+    assert [headers["Idempotency-Key"] for headers in sent] == ['"k 1"'] * 3
     api.fail = [(409, {"error": {"code": "conflict", "message": "no"}})]
     with pytest.raises(Conflict, match="no"):
         client.insert("campus", b"x", name="x", key="k 2")
