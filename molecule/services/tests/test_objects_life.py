@@ -68,8 +68,7 @@ def test_search(call, token, container, objects):
     ]
 
 
-def test_search_of_the_project_uses_indexes_that_the_lake_has_made(node, container, objects, lake_secrets, call, token):
-    """Also of containers of which nobody says the name."""
+def test_search_over_all_containers_of_the_project(call, token, container, objects):
     assert ids_of(call(f"/api/v1/search?text={container.partition('-')[2]}&limit=10", token=token)) == objects[::-1]
 
 
@@ -129,13 +128,30 @@ def test_usage_and_quota(call, token, container, objects):
         assert call(f"/api/v1/{path}", "-X", "PUT", *JSON, '{"bytes": 1}', token=token)[0] == 403
 
 
-def test_insertion_over_a_quota_leaves_no_document(edge, call, token, address, container, objects, lake_secrets):
+@pytest.fixture(scope="module")
+def project(call, lake_secrets):
+    """The id of the project demo."""
+    body = {"username": "demo", "password": lake_secrets["password of demo"], "project": "demo"}
+    return call("/api/v1/auth/token", *JSON, json.dumps(body))[1]["project"]["id"]
+
+
+def test_administrator_of_the_lake_limits_a_project(call, token, project, lake_secrets):
+    secret = lake_secrets["lake_secret_keystone_admin"]
+    body = {"username": "admin", "password": secret, "project": "admin", "domain": "Default"}
+    status, said = call("/api/v1/auth/token", *JSON, json.dumps(body))
+    assert status == 201, said
+    path = f"/api/v1/admin/projects/{project}/quota"
+    try:
+        quota = {"bytes": 10**12, "objects": 10**9}
+        assert call(path, "-X", "PUT", *JSON, json.dumps(quota), token=said["token"]) == (200, quota)
+        assert call("/api/v1/quota", token=token) == (200, quota)
+    finally:
+        none = {"bytes": None, "objects": None}
+        assert call(path, "-X", "PUT", *JSON, json.dumps(none), token=said["token"]) == (200, none)
+
+
+def test_insertion_over_a_quota_leaves_no_document(edge, call, token, address, container, objects, project):
     """The quota is set as any member may in Swift itself; the proxies know of it within seconds."""
-    project = call(
-        "/api/v1/auth/token",
-        *JSON,
-        json.dumps({"username": "demo", "password": lake_secrets["password of demo"], "project": "demo"}),
-    )[1]["project"]["id"]
     swift = f"https://{address}:8080/v1/AUTH_{project}/{container}"
     set_quota = ["curl", "-sSf", "--cacert", CA, "-X", "POST", "-H", f"X-Auth-Token: {token}", "-H"]
     edge.check_output(shlex.join([*set_quota, "X-Container-Meta-Quota-Bytes: 10", swift]))

@@ -102,7 +102,7 @@ def test_api_died_after_the_object_was_stored(send, keys, documents, swift):
     die(keys)
     again = send(b"small")
     assert again.status_code == 201 and again.json()["swift_object_id"] == first["swift_object_id"]
-    assert len(swift.objects) == 1
+    assert again.headers["location"] == f"{OBJECTS}/1" and len(swift.objects) == 1
     assert send(b"small").json() == again.json()
 
 

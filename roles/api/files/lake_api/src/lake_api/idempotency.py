@@ -17,7 +17,7 @@ import logging
 import re
 import uuid
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -45,8 +45,8 @@ _RENEWED = 15.0  # seconds
 _LARGEST = 8 * 1024 * 1024
 _KEY = re.compile(r'"([\x20-\x21\x23-\x5b\x5d-\x7e]{1,255})"|([!#-+\--\[\]-~]{1,255})')
 
-Answer = tuple[int, Any, Mapping[str, str]]
-"""Status, body (JSON), headers."""
+Answer = tuple[int, Any]
+"""Status and body (JSON)."""
 
 
 @dataclass(frozen=True)
@@ -255,10 +255,10 @@ async def _found(known: list[dict[str, Any]], form: Form, kind: str) -> Answer:
         raise _other_request()
     complete = all(item["status"] == 201 for item in items)
     if kind == "many":
-        return 201 if complete else 207, {"items": items, "error": None}, {}
+        return 201 if complete else 207, {"items": items, "error": None}
     if not complete:
         raise _other_request()
-    return 201, items[0]["object"], {}
+    return 201, items[0]["object"]
 
 
 def _packed(answer: Answer) -> bytes:
@@ -266,8 +266,8 @@ def _packed(answer: Answer) -> bytes:
 
 
 def _unpacked(packed: bytes) -> Answer:
-    status, body, headers = json.loads(zlib.decompress(packed))
-    return status, body, headers
+    status, body = json.loads(zlib.decompress(packed))
+    return status, body
 
 
 def _not_in() -> ApiError:

@@ -212,10 +212,11 @@ async def insert(
     async def do(form: forms.FormReader, key: str | None = None) -> Answer:
         upload = await lake.inserter.insert(identity, container, form, key=key)
         note(request.scope, container=container, object_id=upload.object_id)
-        place = f"/api/v1/containers/{quote(container, safe='')}/objects/{upload.object_id}"
-        return 201, to_json(shown(present(upload.document))), {"Location": place}
+        return 201, to_json(shown(present(upload.document)))
 
-    return await _once(request, lake, identity, container, "one", idempotency_key, do)
+    status, document = await _once(request, lake, identity, container, "one", idempotency_key, do)
+    place = f"/api/v1/containers/{quote(container, safe='')}/objects/{document['swift_object_id']}"
+    return JSONResponse(document, status, {"Location": place})
 
 
 @router.post(
@@ -249,9 +250,10 @@ async def insert_many(
             for upload in bulk.uploads
         ]
         over = answer_of(bulk.error).form() if bulk.error else {"error": None}
-        return 201 if bulk.complete else 207, {"items": items, **over}, {}
+        return 201 if bulk.complete else 207, {"items": items, **over}
 
-    return await _once(request, lake, identity, container, "many", idempotency_key, do)
+    status, items = await _once(request, lake, identity, container, "many", idempotency_key, do)
+    return JSONResponse(items, status)
 
 
 async def _once(
@@ -262,16 +264,14 @@ async def _once(
     kind: str,
     header: str | None,
     do: Callable[..., Awaitable[Answer]],
-) -> Response:
+) -> Answer:
     """Do an insertion, with a key only if it was not done before."""
     boundary = forms.boundary(request.headers.get("content-type"))
     key = key_of(header)
     if key is None:
-        status, body, headers = await do(forms.FormReader(request.stream(), boundary))
-    else:
-        form = Form(request.stream(), boundary)
-        status, body, headers = await lake.keys.once(identity, container, kind, key, form, lambda name: do(form, name))
-    return JSONResponse(body, status, dict(headers))
+        return await do(forms.FormReader(request.stream(), boundary))
+    form = Form(request.stream(), boundary)
+    return await lake.keys.once(identity, container, kind, key, form, lambda name: do(form, name))
 
 
 @router.get(
