@@ -6,7 +6,7 @@ without it these tests are skipped (expressions, and which index is used, are wh
 import json
 import os
 import uuid
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pymongo
 import pytest
@@ -28,7 +28,7 @@ def client():
 
 
 def day(number):
-    return datetime(2026, 1, number, tzinfo=timezone.utc)
+    return datetime(2026, 1, number, tzinfo=UTC)
 
 
 def done(number):

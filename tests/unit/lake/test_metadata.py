@@ -504,3 +504,28 @@ def test_only_duplicates_are_passed_over(details, raises):
 
 def test_writes_are_acknowledged_by_the_majority(store):
     assert store._documents("campus").write_concern.document["w"] == "majority"
+
+
+def test_documents_from_before_there_was_a_search_get_their_words(client, store, monkeypatch):
+    monkeypatch.setattr(metadata_module, "WORDS_AT_ONCE", 2)
+    store.insert_many("campus", [document(str(number)) for number in range(1, 6)])
+    words = client.swift.campus.find_one({"_id": 1})["search"]
+    client.swift.campus.update_many({"_id": {"$ne": 5}}, {"$unset": {"search": ""}})
+    assert (store.complete_words("campus"), store.complete_words("campus")) == (4, 0)
+    assert [one["search"] for one in client.swift.campus.find()] == [words] * 5
+
+
+def test_a_removed_container_is_there_again_when_it_is_made(client, store):
+    store.remove_container("p1", "campus")
+    assert store.containers("p1") == [] and store.store_for("p1", "campus") is None
+    assert MetadataStore(client).store_for("p2", "campus", create=True) == "campus--p2"
+    assert store.store_for("p1", "campus", create=True) == "campus"
+    assert store.containers("p1") == ["campus"]
+
+
+def test_what_another_process_removed_is_known_after_a_while(client, store, monkeypatch):
+    MetadataStore(client).remove_container("p1", "campus")
+    assert store.store_for("p1", "campus") == "campus"
+    later = metadata_module.time.monotonic() + metadata_module.STORES_SECONDS + 1
+    monkeypatch.setattr(metadata_module.time, "monotonic", lambda: later)
+    assert store.store_for("p1", "campus") is None

@@ -87,9 +87,9 @@ class LakeClient:
     ) -> dict[str, Any]:
         """Inserts a file (`path`), which is streamed, or bytes; returns the metadata document.
 
-        `name` is the original name (default: the file's; needed with bytes). With an idempotency `key`, which is new for
-        each insertion, it is sent again when the answer is lost, and inserted once; without one it is not: the object
-        may be in.
+        `name` is the original name (default: the file's; needed with bytes). With an idempotency `key`, which is new
+        for each insertion, it is sent again when the answer is lost, and inserted once; without one it is not: the
+        object may be in.
         """
         file = File(path, name, content_type)
         attempt = 1
@@ -202,8 +202,9 @@ class LakeClient:
         etag: str | None = None,
         process: bool = False,
     ) -> dict[str, Any]:
-        """Changes metadata by a JSON merge patch (None takes a value away); returns the document. With `etag` only where
-        the document is still that one (InvalidInput, status 412, where not); `process`: and process the object again."""
+        """Changes metadata by a JSON merge patch (None takes a value away); returns the document. With `etag` only
+        where the document is still that one (InvalidInput, status 412, where not); `process`: and process the object
+        again."""
         path = _path(container, "objects", object_id) + ("?process=true" if process else "")
         return dict(self._json("PATCH", path, dict(changes), {"If-Match": etag} if etag else None))
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Result = tuple[str, bool, dict[str, Any], "dict[str, Any] | None"]
 """What `log` takes for an object: its id, whether the operation succeeded, the operation, its entry in the history."""
 
+WORDS_AT_ONCE = 500
 KEPT_OPERATIONS = 1000  # of each list on a document, the newest: a document ends at 16 MB
 WRITE_TIMEOUT_MS = 30_000
 STORES_SECONDS = 60.0  # how long the store of a container is believed: another process may remove the container
@@ -122,6 +123,25 @@ class MetadataStore:
             gold = {"processed_data_area_service": "influxdb"}
             documents.create_index("last_modified", partialFilterExpression=gold)
         self._indexed.add(store)
+
+    def complete_words(self, store: str) -> int:
+        """Gives a store the indexes, and the documents that have none the words that they are searched by; how many
+        those were. May be ended and done again at any time."""
+        from pymongo import UpdateOne
+
+        self.ensure_indexes(store)
+        unknown = {search.FIELD: {"$exists": False}}
+        done = 0
+        with mongodb(f"complete the documents of {store!r}"):
+            documents = self._documents(store)
+            while found := list(documents.find(unknown).limit(WORDS_AT_ONCE)):
+                updates = [
+                    UpdateOne({"_id": one["_id"], **unknown}, {"$set": {search.FIELD: search.words_of(one)}})
+                    for one in found
+                ]
+                documents.bulk_write(updates, ordered=False)
+                done += len(updates)
+        return done
 
     def reserve_ids(self, count: int = 1) -> list[str]:
         """Takes the next `count` object ids."""
