@@ -66,6 +66,12 @@ def test_patch_asks_for_processing(api, one, patch, mongo):
     assert api.get(f"{OBJECTS}/1/data").headers["content-type"].startswith("text/plain")
 
 
+def test_what_is_not_stored_is_not_processed(api, one, mongo, error_of):
+    mongo["swift"]["rooms"].update_one({"_id": 1}, {"$set": {"status": "lost"}})
+    error_of(api.patch(f"{OBJECTS}/1?process=true", json={"application": "x"}), 409, "not_stored")
+    assert api.get(f"{OBJECTS}/1").json()["application"] == "comfort"
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "code", "says"),
     [

@@ -20,7 +20,7 @@ from neocampus_lake.documents import EDITABLE_FIELDS, check_object_id, merged, t
 from neocampus_lake.errors import present
 from neocampus_lake.events import normal_timestamp
 from neocampus_lake.search import shown
-from neocampus_lake.states import DELETED, PENDING
+from neocampus_lake.states import DELETED, PENDING, STORED
 from pydantic import BaseModel, ConfigDict, Field
 
 from .. import forms, paging
@@ -44,6 +44,8 @@ IdempotencyKey = Annotated[
         "the first was, and inserts nothing."
     ),
 ]
+IfMatch = Annotated[str | None, Header(description="Only where the document has one of these tags.")]
+IfNoneMatch = Annotated[str | None, Header(description="Only where the document has none of these tags.")]
 ObjectId = Annotated[str, Path(description="The object's `swift_object_id`.")]
 
 _ASKED = ("range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range")
@@ -305,12 +307,12 @@ async def list_objects(
     summary="Metadata document of an object",
 )
 async def get_object(
-    request: Request, container: Container, object_id: ObjectId, identity: Reader, lake: TheLake
+    container: Container, object_id: ObjectId, identity: Reader, lake: TheLake, if_none_match: IfNoneMatch = None
 ) -> Response:
     """With every operation that was logged on it. `ETag` stands for the document as it is."""
     document = to_json(await document_of(lake, identity, container, object_id))
     headers = {"ETag": etag_of(document), "Cache-Control": "private, no-cache"}
-    if _matches(request.headers.get("if-none-match"), headers["ETag"], weak=True):
+    if _matches(if_none_match, headers["ETag"], weak=True):
         return Response(status_code=304, headers=headers)
     return JSONResponse(document, headers=headers)
 
@@ -328,6 +330,7 @@ async def edit_object(
     identity: Writer,
     lake: TheLake,
     given: Annotated[EditQuery, Query()],
+    if_match: IfMatch = None,
 ) -> Response:
     """A JSON merge patch (RFC 7396) of what a user may set; `null` takes a value away. With `If-Match` only where the
     document is still the one with that `ETag`. Nothing is processed again unless `process` asks for it; then it is put
@@ -339,13 +342,16 @@ async def edit_object(
         before = await document_of(lake, identity, container, object_id)
         if before.get("status") == DELETED:
             raise _unknown(container, object_id)
-        condition = request.headers.get("if-match")
-        if condition is not None and not _matches(condition, etag_of(to_json(before))):
+        if if_match is not None and not _matches(if_match, etag_of(to_json(before))):
             raise ApiError(
                 412,
                 "precondition_failed",
                 f"the document of object {object_id} is not the one that If-Match names: get it again, look at what "
                 "has changed, and send the patch with its ETag",
+            )
+        if given.process and before.get("status") != STORED:
+            raise ApiError(
+                409, "not_stored", f"object {object_id} is not stored: it can't be processed; leave process out"
             )
         fields = merged(before, patch)
         after: dict[str, Any] | None = before
@@ -575,6 +581,7 @@ async def _patch(request: Request, limit: int) -> Any:
             415,
             "unsupported_media_type",
             f"the body is {kind or 'of no type'}; send a JSON merge patch as application/merge-patch+json",
+            headers={"Accept-Patch": "application/merge-patch+json"},
         )
     raw = bytearray()
     async for chunk in request.stream():
