@@ -114,7 +114,7 @@ class _FakeApiRequest(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    do_GET = do_POST = handle_any  # noqa: N815
+    do_GET = do_POST = do_PATCH = do_DELETE = handle_any  # noqa: N815
 
     @staticmethod
     def error(status, message):
