@@ -64,10 +64,10 @@ def test_another_request_under_the_key(send, error_of, documents, other):
 
 def test_keys_are_a_users_and_a_projects_own(api, send, keystone):
     first = send(b"small").json()
-    keystone.give("other project", project="p2")
-    keystone.give("other user")
-    keystone.tokens["other user"]["user"] = {"id": "u2", "name": "bob"}
-    for token in ("other project", "other user"):
+    keystone.give("other-project", project="p2")
+    keystone.give("other-user")
+    keystone.tokens["other-user"]["user"] = {"id": "u2", "name": "bob"}
+    for token in ("other-project", "other-user"):
         api.headers["X-Auth-Token"] = token
         answer = send(b"other")
         assert answer.status_code == 201 and answer.json()["swift_object_id"] != first["swift_object_id"]
