@@ -174,8 +174,9 @@ def queries(client: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "a day", search(start=START, end=START + timedelta(days=1))
     yield "failed", search(processing="failed")
     yield "a part of a name", search(name="_77777")
-    for text in (None, "temperature", "temperature u4"):
-        yield f"facets of 20,000: {text or 'all'}", facets(text, 20_000)
+    yield "facets of 20,000", facets(None, 20_000)
+    for text in ("temperature", "temperature u4"):
+        yield f"facets of 20,000: {text}", facets(text, 20_000)
     yield "facets of all, exact", facets(None, 10**9)
 
 

@@ -222,7 +222,7 @@ class Catalogue:
         """What the stored objects of stores are, by content type: `{content_type, objects, bytes}`, the most bytes
         first."""
         total: dict[str, list[int]] = {}
-        pipeline = [
+        pipeline: list[dict[str, Any]] = [
             {"$match": {"status": STORED}},
             {"$group": {"_id": "$content_type", "objects": {"$sum": 1}, "bytes": {"$sum": "$size"}}},
         ]
