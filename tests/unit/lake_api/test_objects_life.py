@@ -182,7 +182,7 @@ def test_late_events_of_a_deleted_object(api, one, mongo):
 
 def test_delete_of_a_large_object_takes_its_segments(api, one, swift):
     [stored] = swift.objects.values()
-    stored["headers"]["x-static-large-object"] = "True"
+    stored["headers"] = {"x-static-large-object": "True"}
     asked = []
     call = swift._object
 
