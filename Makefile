@@ -120,6 +120,10 @@ bench-ingest: tools ## Compare inserting through the API with python-swiftclient
 bench-keeping-up: tools ## Put at full rate and see whether gold keeps up (MINUTES=10)
 	python tests/bench/keeping_up.py --minutes $(or $(MINUTES),10)
 
+.PHONY: bench-search
+bench-search: tools ## Measure the search over metadata of a MongoDB that LAKE_TEST_MONGODB names (DOCUMENTS=1000000)
+	python tests/bench/search.py --documents $(or $(DOCUMENTS),1000000)
+
 .PHONY: bench-webhook
 bench-webhook: tools ## Measure what the webhook costs a PUT, against the filter absent and a synchronous one (ROUNDS=30)
 	python tests/bench/webhook.py --rounds $(or $(ROUNDS),30)

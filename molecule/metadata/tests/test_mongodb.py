@@ -176,6 +176,21 @@ def test_the_sink_of_documents_works_with_its_account(node, lake_secrets, tunnel
     run_unit_tests("lake/sinks/test_documents_server.py", LAKE_TEST_MONGODB=json.dumps(where))
 
 
+def test_the_catalogue_works_with_the_account_of_the_api(node, lake_secrets, tunnel, lake_ca, run_unit_tests):
+    primary = next(name for name, state in wait_whole(node("data1")).items() if state.startswith("PRIMARY"))
+    where = {
+        "host": "127.0.0.1",
+        "port": tunnel(primary, 27017),
+        "directConnection": True,
+        "tls": True,
+        "tlsCAFile": lake_ca,
+        "username": "api",
+        "password": lake_secrets["lake_secret_mongodb_api"],
+        "authSource": "admin",
+    }
+    run_unit_tests("lake/test_catalogue.py", LAKE_TEST_MONGODB=json.dumps(where))
+
+
 @pytest.mark.parametrize("name", MEMBERS)
 def test_secrets_stay_secret(node, lake_secrets, name):
     host = node(name)

@@ -100,6 +100,17 @@ def test_an_insert_is_not_sent_twice(api, client):
     assert len([r for r in api.requests if r[0] == "POST"]) == 2  # with the log-in
 
 
+def test_an_insert_with_a_key_is_sent_until_it_is_answered(api, client):
+    under_way = {"error": {"code": "idempotency_key_in_use", "message": "later"}}
+    api.fail = [(503, {"error": {"code": "c", "message": "Swift is away"}}), (409, under_way)]
+    assert client.insert("campus", b"x", name="x", key="k 1")["original_object_name"] == "x"
+    sent = [headers for _verb, path, headers, _body in api.requests if path.endswith("/objects")]
+    assert [headers["Idempotency-Key"] for headers in sent] == ['"k 1"'] * 3
+    api.fail = [(409, {"error": {"code": "conflict", "message": "no"}})]
+    with pytest.raises(Conflict, match="no"):
+        client.insert("campus", b"x", name="x", key="k 2")
+
+
 def test_insert_many(api, client, tmp_path):
     file = tmp_path / 'été "1".csv'
     file.write_bytes(bytes(range(256)) * 5000)
@@ -376,3 +387,79 @@ def test_modules_need_the_standard_library_only():
     )
     done = subprocess.run([sys.executable, "-S", "-I", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def canned(api, client):
+    """canned(*answers) -> what was asked: (verb, path, body) of each request since then."""
+
+    def _canned(*answers):
+        api.fail = [answer if isinstance(answer, tuple) else (200, answer) for answer in answers]
+        done = len(api.requests)
+        return lambda: [(verb, path, body) for verb, path, _headers, body in api.requests[done:]]
+
+    return _canned
+
+
+HERE = "/api/v1/containers/my%20rooms"
+
+
+def test_metadata_is_changed(api, client, canned):
+    asked = canned({"application": "x"})
+    assert client.edit("my rooms", "17", {"application": "x", "other_data": None}, etag='"e"', process=True)
+    [(verb, path, body)] = asked()
+    assert (verb, path) == ("PATCH", f"{HERE}/objects/17?process=true")
+    assert json.loads(body) == {"application": "x", "other_data": None} and api.requests[-1][2]["If-Match"] == '"e"'
+    canned((412, {"error": {"code": "precondition_failed", "message": "changed"}}))
+    with pytest.raises(InvalidInput, match="changed") as caught:
+        client.edit("my rooms", "17", {}, etag='"e"')
+    assert caught.value.context["status"] == 412
+
+
+def test_objects_and_containers_are_deleted(client, canned, monkeypatch):
+    asked = canned((204, b""), (204, b""))
+    client.delete("my rooms", "17")
+    client.delete_container("my rooms")
+    assert [request[:2] for request in asked()] == [("DELETE", f"{HERE}/objects/17"), ("DELETE", HERE)]
+    monkeypatch.setattr(client_module, "BULK_FILES", 2)
+    items = [{"status": 204, "swift_object_id": str(number)} for number in range(3)]
+    asked = canned({"items": items[:2]}, (207, {"items": items[2:]}))
+    assert list(client.delete_many("my rooms", iter("012"))) == items
+    assert [json.loads(body)["ids"] for _verb, _path, body in asked()] == [["0", "1"], ["2"]]
+
+
+def test_objects_as_a_zip(client, canned):
+    asked = canned((200, b"PK"))
+    with client.archive("my rooms", ["1"], metadata=True, application="x") as stream:
+        assert stream.read() == b"PK"
+    [(verb, path, body)] = asked()
+    assert (verb, path) == ("POST", f"{HERE}/objects/archive")
+    assert json.loads(body) == {"ids": ["1"], "metadata": True, "application": "x"}
+
+
+def test_search_and_facets(client, canned):
+    asked = canned({"items": [{"n": 1}], "next": "c"}, {"items": [{"n": 2}], "next": None})
+    found = client.search("temp*", containers=["a", "b"], where=["size:gt:1"], order="oldest")
+    assert [item["n"] for item in found] == [1, 2]
+    assert [path for _verb, path, _body in asked()] == [
+        f"/api/v1/search?text=temp%2A&container=a&container=b&where=size%3Agt%3A1&limit=100&order=oldest{cursor}"
+        for cursor in ("", "&cursor=c")
+    ]
+    asked = canned({"items": [], "next": None, "facets": {"counted": 3}})
+    assert client.facets(["user"], "temp*", exact=True) == {"counted": 3}
+    [(_verb, _path, body)] = asked()
+    assert json.loads(body) == {"facets": ["user"], "exact": True, "limit": 1, "text": "temp*"}
+
+
+def test_what_was_done_to_an_object_and_what_is_used(client, canned):
+    canned({"items": [1], "next": None}, {"items": [2], "next": None})
+    assert list(client.operations("my rooms", "17")) == [1]
+    assert list(client.history("my rooms", "17")) == [2]
+    used = {"objects": 2, "bytes": 5, "quota": {}, "items": [{"container": "a"}], "next": "c"}
+    canned(used, {**used, "items": [{"container": "a"}, {"container": "b"}], "next": None})
+    assert client.usage() == {
+        "objects": 2,
+        "bytes": 5,
+        "quota": {},
+        "containers": [{"container": "a"}, {"container": "b"}],
+    }

@@ -239,3 +239,56 @@ def test_what_an_object_is_in_gold_is_what_its_newest_operations_say():
     assert documents.gold_places(operations) == {"influxdb": second, "mongodb": second}
     assert documents.gold_places({"successful_operations": [second, first]})["sql"] is first
     assert documents.gold_places({}) == {}
+
+
+# -- changed ----------------------------------------------------------------------------------------------------------
+
+KEYS = st.text("abc", min_size=1, max_size=2)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text("xyz", max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+OBJECTS = st.dictionaries(KEYS, VALUES, max_size=4)
+
+
+def merge_patch(target, patch):
+    """The algorithm as RFC 7396 writes it."""
+    if not isinstance(patch, dict):
+        return patch
+    target = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            target.pop(name, None)
+        else:
+            target[name] = merge_patch(target.get(name), value)
+    return target
+
+
+@given(OBJECTS, OBJECTS)
+def test_other_data_is_merged_as_the_rfc_has_it(before, patch):
+    wanted = merge_patch(before, patch)
+    changed = documents.merged({"other_data": before}, {"other_data": patch})
+    assert changed.get("other_data", before) == wanted
+    assert documents.merged({"other_data": wanted}, {"other_data": patch}) == {}
+
+
+def test_what_is_taken_away_has_its_default():
+    document = {
+        "application": "x",
+        "data_processing": "custom",
+        "other_data": {"a": 1},
+        "processed_data_area_service": ["influxdb"],
+    }
+    assert documents.merged(document, dict.fromkeys(document)) == {
+        "application": None,
+        "data_processing": "default",
+        "other_data": {},
+        "processed_data_area_service": [],
+    }
+
+
+@pytest.mark.parametrize("field", ["content_type", "original_object_name", "swift_user", "swift_container"])
+def test_what_has_to_be_there_cannot_be_taken_away(field):
+    with pytest.raises(InvalidDocument, match="cannot be taken away"):
+        documents.merged({field: "x"}, {field: None})

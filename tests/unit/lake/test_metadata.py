@@ -7,6 +7,7 @@ from datetime import timedelta
 import mongomock
 import pytest
 from neocampus_lake import metadata as metadata_module
+from neocampus_lake.catalogue import Catalogue, Wanted
 from neocampus_lake.documents import history_entry, new_document, operation, utc
 from neocampus_lake.errors import Conflict, InvalidName, StoreError
 from neocampus_lake.events import Event
@@ -43,6 +44,11 @@ def store(client):
     made = MetadataStore(client)
     assert made.store_for("p1", "campus", create=True) == "campus"
     return made
+
+
+def find(store, name, *, limit=1000, after=None, **wanted):
+    """Documents as the catalogue finds them."""
+    return Catalogue(store._client).find(name, Wanted(**wanted), limit=limit, after=after)
 
 
 def count_calls(monkeypatch):
@@ -176,7 +182,7 @@ def test_the_way_of_many_documents_costs_three_writes(client, store, monkeypatch
     store.mark_stored_many("campus", {object_id: (f"md5 of {object_id}", int(object_id)) for object_id in ids[:150]})
     store.abandon_many("campus", ids)  # those that are stored stay
     assert calls == {"insert_many": 1, "bulk_write": 1, "delete_many": 1}
-    found = store.find("campus", limit=300)
+    found = find(store, "campus", limit=300)
     assert [item["swift_object_id"] for item in found] == ids[:150]
     assert {(item["status"], item["etag"], item["size"]) for item in found} == {
         ("stored", f"md5 of {object_id}", int(object_id)) for object_id in ids[:150]
@@ -188,7 +194,7 @@ def test_of_many_documents_those_that_are_known_are_told(store):
     store.insert("campus", theirs)
     store.insert("campus", document("9", object_name="4"))
     assert store.insert_many("campus", [document(str(number)) for number in range(1, 6)]) == {"2", "4"}
-    assert [item["_id"] for item in store.find("campus")] == [1, 2, 3, 5, 9]
+    assert [item["_id"] for item in find(store, "campus")] == [1, 2, 3, 5, 9]
     assert store.get("campus", "2")["swift_user"] == "bob"
 
 
@@ -214,26 +220,26 @@ def test_no_documents_cost_nothing(client, store, monkeypatch):
 def test_find_goes_by_the_number_of_the_id(store):
     for number in (9, 10, 100, 11):
         store.insert("campus", document(str(number)))
-    ids = [item["swift_object_id"] for item in store.find("campus")]
+    ids = [item["swift_object_id"] for item in find(store, "campus")]
     assert ids == ["9", "10", "11", "100"]
-    assert [item["swift_object_id"] for item in store.find("campus", limit=2)] == ["9", "10"]
-    assert [item["swift_object_id"] for item in store.find("campus", limit=2, after="10")] == ["11", "100"]
+    assert [item["swift_object_id"] for item in find(store, "campus", limit=2)] == ["9", "10"]
+    assert [item["swift_object_id"] for item in find(store, "campus", limit=2, after="10")] == ["11", "100"]
 
 
 def test_find_by_type(store):
     store.insert("campus", document("1", content_type="text/csv; charset=utf-8"))
     store.insert("campus", document("2", content_type="text/csv-schema"))
     store.insert("campus", document("3", content_type="image/png"))
-    assert [item["_id"] for item in store.find("campus", content_type="text/csv")] == [1]
-    assert [item["_id"] for item in store.find("campus", content_type="text/*")] == [1, 2]
-    assert [item["_id"] for item in store.find("campus", content_type="image.png")] == []
+    assert [item["_id"] for item in find(store, "campus", content_type="text/csv")] == [1]
+    assert [item["_id"] for item in find(store, "campus", content_type="text/*")] == [1, 2]
+    assert [item["_id"] for item in find(store, "campus", content_type="image.png")] == []
 
 
 def test_find_by_date(store):
     noon = utc().replace(hour=12)
     for number in range(4):
         store.insert("campus", document(str(number + 1), now=noon + timedelta(hours=number)))
-    found = store.find("campus", start=noon + timedelta(hours=1), end=noon + timedelta(hours=3))
+    found = find(store, "campus", start=noon + timedelta(hours=1), end=noon + timedelta(hours=3))
     assert [item["_id"] for item in found] == [2, 3]
 
 
@@ -274,7 +280,7 @@ def test_objects_of_a_plain_client_get_documents(store):
     assert made["swift_object_name"] == "dir/data.csv"
     assert (made["original_object_name"], made["status"], made["etag"]) == ("data.csv", "stored", "later")
     assert applied(store, *events) == found
-    assert len(store.find("campus")) == 2
+    assert len(find(store, "campus")) == 2
 
 
 def test_an_object_put_again_by_a_plain_client_is_the_same_object(store):
@@ -498,3 +504,28 @@ def test_only_duplicates_are_passed_over(details, raises):
 
 def test_writes_are_acknowledged_by_the_majority(store):
     assert store._documents("campus").write_concern.document["w"] == "majority"
+
+
+def test_documents_from_before_there_was_a_search_get_their_words(client, store, monkeypatch):
+    monkeypatch.setattr(metadata_module, "WORDS_AT_ONCE", 2)
+    store.insert_many("campus", [document(str(number)) for number in range(1, 6)])
+    words = client.swift.campus.find_one({"_id": 1})["search"]
+    client.swift.campus.update_many({"_id": {"$ne": 5}}, {"$unset": {"search": ""}})
+    assert (store.complete_words("campus"), store.complete_words("campus")) == (4, 0)
+    assert [one["search"] for one in client.swift.campus.find()] == [words] * 5
+
+
+def test_a_removed_container_is_there_again_when_it_is_made(client, store):
+    store.remove_container("p1", "campus")
+    assert store.containers("p1") == [] and store.store_for("p1", "campus") is None
+    assert MetadataStore(client).store_for("p2", "campus", create=True) == "campus--p2"
+    assert store.store_for("p1", "campus", create=True) == "campus"
+    assert store.containers("p1") == ["campus"]
+
+
+def test_what_another_process_removed_is_known_after_a_while(client, store, monkeypatch):
+    MetadataStore(client).remove_container("p1", "campus")
+    assert store.store_for("p1", "campus") == "campus"
+    later = metadata_module.time.monotonic() + metadata_module.STORES_SECONDS + 1
+    monkeypatch.setattr(metadata_module.time, "monotonic", lambda: later)
+    assert store.store_for("p1", "campus") is None

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -155,10 +156,11 @@ class FakeSwift:
         self.requests: list[tuple[str, str, str]] = []
         self.headers: list[Any] = []
         self.away: set[str] = set()
-        self.account: tuple[int, Any] = (403, None)
-        """The answer to who asks about an account."""
+        self.quotas: dict[str, dict[str, str]] = {}
+        self.reseller = False
+        """Whether tokens may set quotas of accounts."""
         self.answers: list[Any] = []
-        """What the next puts of objects answer instead: a status, or an exception."""
+        """What the next puts of objects answer instead: a status, an answer, or an exception."""
         self.answers_to: dict[str, Any] = {}
         """The same for all puts of one object, by its path."""
         self.gate: Any = None
@@ -167,28 +169,65 @@ class FakeSwift:
         """Puts of objects under way, and most of them at a time."""
 
     async def __call__(self, request: Any) -> Any:
-        host, path = request.url.host, request.url.raw_path.decode()
+        host, (path, _, query) = request.url.host, request.url.raw_path.decode().partition("?")
         self.requests.append((request.method, host, path))
         self.headers.append(request.headers)
         if host in self.away:
             raise httpx.ConnectError("no route", request=request)
         if path == "/healthcheck":
             return httpx.Response(200, text="OK")
-        if path.count("/") < 3:
-            return httpx.Response(self.account[0], headers=self.account[1])
-        _, _, _, _container, *name = path.split("/", 4)
-        if name:
-            return await self._object(request, path)
+        _, _, account, *rest = path.split("/", 4)
+        if not rest:
+            return self._account(request, f"/v1/{account}", query)
+        if len(rest) > 1:
+            return await self._object(request, path, query)
+        if request.method == "DELETE":
+            if any(name.startswith(path + "/") for name in self.objects):
+                return httpx.Response(409)
+            return httpx.Response(204 if self.containers.pop(path, None) is not None else 404)
+        if request.method == "POST" and path in self.containers:
+            self.containers[path].update(request.headers)
+            return httpx.Response(204)
+        if request.method == "HEAD" and path in self.containers:
+            kept = {k: v for k, v in self.containers[path].items() if k.startswith("x-c")}
+            return httpx.Response(204, headers={**kept, "x-webhook": self.containers[path].get("x-webhook", "off")})
         if request.method == "PUT":
             self.containers[path] = dict(request.headers)
             return httpx.Response(201)
-        if path not in self.containers:
-            return httpx.Response(404)
-        if request.method == "POST":
-            self.containers[path].update(request.headers)
-        return httpx.Response(204, headers={"x-webhook": self.containers[path].get("x-webhook", "off")})
+        return httpx.Response(204 if path in self.containers else 404)
 
-    async def _object(self, request: Any, path: str) -> Any:
+    def _account(self, request: Any, path: str, query: str) -> Any:
+        quota = self.quotas.get(path, {})
+        if request.method == "POST":
+            if not self.reseller:
+                return httpx.Response(403)
+            self.quotas[path] = {k: v for k, v in request.headers.items() if k.startswith("x-account-quota") and v}
+            return httpx.Response(204)
+        sizes: dict[str, list[int]] = {name: [] for name in self.containers if name.startswith(path + "/")}
+        for name, stored in self.objects.items():
+            if name.startswith(path + "/"):
+                sizes[name.rpartition("/")[0]].append(len(stored["body"]))
+        listed = [
+            {"name": name.rpartition("/")[2], "count": len(each), "bytes": sum(each)}
+            for name, each in sorted(sizes.items())
+        ]
+        if request.method == "HEAD":
+            count, size = sum(each["count"] for each in listed), sum(each["bytes"] for each in listed)
+            total = {"x-account-object-count": str(count), "x-account-bytes-used": str(size)}
+            return httpx.Response(204, headers={**total, **quota})
+        given = dict(parse_qsl(query))
+        after = [each for each in listed if each["name"] > given.get("marker", "")]
+        return httpx.Response(200, json=after[: int(given["limit"])])
+
+    async def _object(self, request: Any, path: str, query: str) -> Any:
+        if request.method == "DELETE":
+            if path in self.answers_to:
+                return httpx.Response(self.answers_to[path])
+            if self.objects.pop(path, None) is None:
+                return httpx.Response(404)
+            if query == "multipart-manifest=delete":
+                return httpx.Response(200, json={"Response Status": "200 OK", "Number Deleted": 1, "Errors": []})
+            return httpx.Response(204)
         if request.method == "PUT":
             self.puts += 1
             self.most_puts = max(self.puts, self.most_puts)
@@ -201,7 +240,7 @@ class FakeSwift:
                 answer = self.answers_to.get(path) or self.answers.pop(0)
                 if isinstance(answer, Exception):
                     raise answer
-                return httpx.Response(answer)
+                return answer if isinstance(answer, httpx.Response) else httpx.Response(answer)
             if path.rpartition("/")[0] not in self.containers:
                 return httpx.Response(404)
             if request.headers.get("if-none-match") == "*" and path in self.objects:
@@ -219,6 +258,9 @@ class FakeSwift:
         if stored is None:
             return httpx.Response(404)
         body, headers = stored["body"], {"content-type": stored["type"], "etag": "x", "accept-ranges": "bytes"}
+        if request.method == "HEAD":
+            md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
+            headers |= {"etag": md5, "x-timestamp": "1700000000.12345", **stored.get("headers", {})}
         if request.headers.get("if-none-match") == "x":
             return httpx.Response(304, headers=headers)
         if asked := request.headers.get("range"):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import mongomock
 import pytest
+from neocampus_lake.catalogue import Catalogue, Wanted
 from neocampus_lake.documents import new_document
 from neocampus_lake.errors import Conflict, ParseError, StoreError
 from neocampus_lake.metadata import MetadataStore
@@ -60,7 +61,8 @@ class Lake:
             return writer.commit()
 
     def documents(self):
-        return [found for found in self.metadata.find(self.store) if found["_id"] != self.archive["_id"]]
+        documents = Catalogue(self.metadata._client).find(self.store, Wanted(status="any"), limit=1000)
+        return [found for found in documents if found["_id"] != self.archive["_id"]]
 
 
 @pytest.fixture

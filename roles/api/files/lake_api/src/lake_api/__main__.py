@@ -17,12 +17,14 @@ import socket
 import sys
 
 import uvicorn
+from neocampus_lake.metadata import MetadataStore
 from pydantic import ValidationError
 from uvicorn.supervisors import Multiprocess
 
 from . import metrics, settings
 from .observe import log_config
 from .serving import DRAIN_VARIABLE, Leaving, given_socket
+from .stores import metadata_client
 
 _START_SECONDS = 60.0
 
@@ -78,6 +80,14 @@ class Workers(Multiprocess):
         super().handle_int()
 
 
+def complete_words() -> None:
+    """Give words and indexes to documents that were made before there was a search; prints how many."""
+    with metadata_client(settings.load()) as client:
+        metadata = MetadataStore(client)
+        for known in metadata.registry():
+            print(f"{known['store']}: {metadata.complete_words(known['store'])} documents", flush=True)
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="lake-api", description="REST API of the data lake")
@@ -85,6 +95,9 @@ def main() -> None:
         "--config", help=f"configuration file (default: ${settings.CONFIG_VARIABLE} or {settings.DEFAULT_CONFIG})"
     )
     parser.add_argument("--check", action="store_true", help="check the configuration file and stop")
+    parser.add_argument(
+        "--complete-words", action="store_true", help="make documents of an older lake known to the search, and stop"
+    )
     given = parser.parse_args()
     if given.config:
         os.environ[settings.CONFIG_VARIABLE] = given.config  # for the workers
@@ -97,6 +110,9 @@ def main() -> None:
     except (OSError, ValueError) as error:
         sys.exit(f"lake-api: the configuration can't be used: {error}")
     if given.check:
+        return
+    if given.complete_words:
+        complete_words()
         return
     logs = log_config(server.log_level)
     logging.config.dictConfig(logs)

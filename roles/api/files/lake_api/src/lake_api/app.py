@@ -22,6 +22,7 @@ from .observe import Observe
 from .routes import (
     admin,
     anomalies,
+    archive,
     auth,
     documents,
     gold,
@@ -33,8 +34,10 @@ from .routes import (
     pipelines,
     pulls,
     resumable,
+    search,
     tables,
     timeseries,
+    usage,
 )
 from .routes import errors as errors_of
 from .watch import Addresses, Audited
@@ -92,6 +95,8 @@ def create_app(
         live,
     ):
         app.include_router(routes.router, prefix=PREFIX)
+    for routes in (archive, search, usage):
+        app.include_router(routes.router, prefix=PREFIX)
     _add_docs(app)
     _correct_openapi(app)
     return Observe(app, chosen.walls, [Measured(), Addresses(chosen.walls), Audited(app)])
@@ -102,7 +107,8 @@ def _correct_openapi(app: FastAPI) -> None:
     document = app.openapi()  # kept by the app, and made of the routes that it has now
     for path in document["paths"].values():
         for operation in path.values():
-            operation["responses"].pop("422", None)
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
             # Of the limits that all routes have.
             for status in (429, 504):
                 operation["responses"].setdefault(str(status), _limited(status))

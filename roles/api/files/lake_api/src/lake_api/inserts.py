@@ -24,7 +24,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
@@ -79,8 +79,11 @@ class Inserter:
         self._marks = Together(self._mark)
         self._containers: dict[tuple[str, str], tuple[str, float]] = {}
 
-    async def insert(self, identity: Identity, container: str, form: forms.FormReader) -> Upload:
-        """Insert the form's file into the project's container; what is returned is stored and has its document.
+    async def insert(
+        self, identity: Identity, container: str, form: forms.FormReader, *, key: str | None = None
+    ) -> Upload:
+        """Insert the form's file into the project's container; what is returned is stored and has its document, which
+        carries the idempotency `key`.
 
         Raises ApiError and LakeError; what is stored then is said at the head of this module.
         """
@@ -89,7 +92,7 @@ class Inserter:
         try:
             upload.content_type()
             await self._follow_model(identity, container, upload)
-            upload.place = await self._place(identity, container)
+            upload.place = replace(await self._place(identity, container), key=key)
             await self._register([upload])
             await self._store([upload])
         finally:
@@ -114,8 +117,11 @@ class Inserter:
             raise upload.error
         return upload
 
-    async def insert_many(self, identity: Identity, container: str, form: forms.FormReader) -> Bulk:
-        """Insert the form's files into the project's container, block by block while the form is read.
+    async def insert_many(
+        self, identity: Identity, container: str, form: forms.FormReader, *, key: str | None = None
+    ) -> Bulk:
+        """Insert the form's files into the project's container, block by block while the form is read. Their documents
+        carry the idempotency `key`.
 
         Raises ApiError and LakeError where no file was begun with; from then on, what is wrong is in what it returns.
         """
@@ -127,7 +133,7 @@ class Inserter:
         async with anyio.create_task_group() as group:
             try:
                 while block := await blocks.block():
-                    place = place or await self._place(identity, container)
+                    place = place or replace(await self._place(identity, container), key=key)
                     bulk.uploads += block
                     for upload in block:
                         upload.place = place
@@ -149,6 +155,10 @@ class Inserter:
         if bulk.error:
             await form.skip()  # a client that is still sending would not see the answer
         return bulk
+
+    def forget(self, project_id: str, container: str) -> None:
+        """Look for the container again before something is put into it."""
+        self._containers.pop((project_id, container), None)
 
     async def _follow_model(self, identity: Identity, container: str, upload: Upload) -> None:
         """What the upload's metadata model says, if it has one. ApiError 400, InvalidInput."""
@@ -181,6 +191,8 @@ class Inserter:
             store = await self._stores.store(project_id, container)
             target = Target(project_id, container)
             if store is None or not await self._swift.container_exists(target, identity.token):
+                self._stores.metadata.forget(project_id, container)
+                store = None  # where it was removed, it has to be told that it is back
                 await self._swift.make_container(target, identity.token, WEBHOOK_ON)
             store = store or await self._stores.store(project_id, container, create=True)
             if store is None:  # can't be: it was asked to be made
@@ -270,6 +282,8 @@ class Inserter:
                     **known,
                 )
             except Exception as error:
+                if isinstance(error, ApiError) and error.code == "container_removed":
+                    self.forget(place.project_id, place.container)
                 upload.error = error
                 upload.uncertain = isinstance(error, SwiftAway) and error.uncertain and upload.whole
                 return
@@ -327,7 +341,11 @@ def _document(upload: Upload, object_id: str) -> dict[str, Any]:
         size=upload.size if upload.whole else 0,
         metadata=upload.metadata,
     )
-    return {**document, "model": upload.model} if upload.model else document
+    if upload.model:
+        document["model"] = upload.model
+    if place.key:
+        document["idempotency_key"] = place.key
+    return document
 
 
 def _by_store(uploads: Iterable[Upload]) -> Mapping[str, list[Upload]]:

@@ -17,6 +17,7 @@ from .audit import Audit
 from .downloads import Downloads
 from .errors import ApiError, not_found
 from .gold import Gold
+from .idempotency import Keys
 from .identity import Identity, Keystone, Tokens, require
 from .inserts import Inserter
 from .large import LargeUploads
@@ -56,6 +57,11 @@ class Lake:
         object.__setattr__(self, "large", large)
         object.__setattr__(self, "pulls", pulls)
         object.__setattr__(self, "live", Hub(self.stores, self.settings.live))
+
+    @property
+    def keys(self) -> Keys:
+        """Insertions that may be sent again."""
+        return Keys(self.stores, self.swift)
 
     @classmethod
     def connect(cls, settings: Settings) -> Lake:

@@ -113,14 +113,20 @@ class Paged(BaseModel):
     cursor: str | None = Field(default=None, max_length=4096, description="The `next` of the page before.")
 
 
-class Between(Paged):
-    """A list in time: `from` <= time < `to`."""
+class Span(BaseModel):
+    """`from` <= time < `to`."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     start: Time = Field(default=None, alias="from", description="ISO 8601; this time and later.")
     end: Time = Field(default=None, alias="to", description="ISO 8601; before this time.")
 
     @model_validator(mode="after")
-    def _ordered(self) -> Between:
+    def _ordered(self) -> Span:
         if self.start is not None and self.end is not None and self.start > self.end:
             raise ValueError("'from' is later than 'to'; exchange them")
         return self
+
+
+class Between(Paged, Span):
+    """A list in time: `from` <= time < `to`."""

@@ -64,6 +64,8 @@ class Identity(_Section):
     admin_roles: list[str] = ["admin"]
     write_roles: list[str] = ["admin", "member"]
     read_roles: list[str] = ["admin", "member", "reader"]
+    admin_roles: list[str] = ["admin"]
+    """Who administers a project, e.g. sets quotas of its containers."""
 
 
 class Swift(_Section):
@@ -143,6 +145,8 @@ class Limits(_Section):
     bytes; three blocks of a request are in memory at most."""
     downloads: int = Field(default=8, ge=1)
     """Files of gold that one process makes at the same time."""
+    archive_objects: int = Field(default=10_000, ge=1)
+    """Most objects in one archive."""
 
 
 class Live(_Section):

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 import pymongo
 from neocampus_lake.anomaly_store import AnomalyStore
+from neocampus_lake.catalogue import Catalogue
 from neocampus_lake.errors import StoreError
 from neocampus_lake.metadata import MetadataStore
 from neocampus_lake.sinks.influxdb import InfluxDB
@@ -29,6 +30,8 @@ T = TypeVar("T")
 log = logging.getLogger("lake_api.stores")
 
 _READERS = 8
+_SOONER = 0.8
+"""The part of a reader's time after which MongoDB itself gives a query up: then no thread outlives its request."""
 IDS_SECONDS = 1.0
 """How long ids that were reserved ahead may be given out: by that ids may be younger than those that another process
 gives at the same moment."""
@@ -189,7 +192,9 @@ class Stores:
         self.client, self.influxdb = client, influxdb
         self.metadata = MetadataStore(client)
         self.ids = Ids(self._reserve)
+        self.catalogue = Catalogue(client, series_seconds * _SOONER)
         self.anomalies = AnomalyStore(client)
+        self._catalogue = Readers("The metadata store", series_seconds)
         self._series = Readers("InfluxDB", series_seconds)
 
     def _reserve(self, count: int) -> list[str]:
@@ -198,6 +203,10 @@ class Stores:
     async def store(self, project_id: str, container: str, create: bool = False) -> str | None:
         """The store of the project's container, or None; `create` claims one."""
         return await blocking(self.metadata.store_for, project_id, container, create)
+
+    async def read(self, read: Callable[..., T], *given: Any, **named: Any) -> T:
+        """Run a reading call of the catalogue, within the time a reader waits. ServiceAway (503) after it."""
+        return await self._catalogue.run(read, *given, **named)
 
     async def series(self, read: Callable[..., list[T]], *given: Any, **named: Any) -> list[T]:
         """Run a reading call of the InfluxDB client, within the time a reader waits. ServiceAway (503) after it."""

@@ -15,7 +15,8 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, urlencode
 
 import httpx
 
@@ -55,7 +56,7 @@ class Target:
     """Where a request goes: account and, within it, container and object."""
 
     project_id: str
-    container: str
+    container: str = ""
     name: str | None = None
 
 
@@ -132,32 +133,6 @@ class Swift:
         await _end(answer)
         _check(answer, target)
 
-    async def header(self, target: Target, token: str, name: str) -> str | None:
-        """A header of the container, "" where Swift shows none such, None where there is no container. ApiError 401,
-        403, 503."""
-        answer = await self._send("HEAD", target, token, {}, None)
-        await _end(answer)
-        if answer.status_code == 404:
-            return None
-        _check(answer, target)
-        return str(answer.headers.get(name, ""))
-
-    async def change_container(self, target: Target, token: str, headers: Mapping[str, str]) -> None:
-        """Give the container headers. ApiError 401, 403, 409 (it is gone), 503."""
-        answer = await self._send("POST", target, token, {**headers, "Content-Length": "0"}, b"")
-        await _end(answer)
-        _check(answer, target)
-
-    async def holds(self, target: Target, token: str) -> bool:
-        """Whether an account (its container is "") holds an object, as far as the token's holder is told. ApiError 401,
-        503."""
-        answer = await self._send("HEAD", target, token, {}, None)
-        await _end(answer)
-        if answer.status_code in (403, 404):
-            return False
-        _check(answer, target)
-        return int(answer.headers.get("x-account-object-count", "0")) > 0
-
     async def put(
         self,
         target: Target,
@@ -187,6 +162,53 @@ class Swift:
         _check(answer, target)
         return str(answer.headers.get("etag", "")).strip('"')
 
+    async def facts(self, target: Target, token: str) -> httpx.Headers | None:
+        """The headers of an account, a container or an object; None where there is none such. ApiError 401, 403,
+        503."""
+        answer = await self._send("HEAD", target, token, {}, None)
+        await _end(answer)
+        if answer.status_code == 404:
+            return None
+        _check(answer, target)
+        return answer.headers
+
+    async def delete_container(self, target: Target, token: str) -> bool:
+        """Delete an empty container; whether it was there. ApiError 401, 403, 409 where objects are in it, 503."""
+        answer = await self._send("DELETE", target, token, {}, None)
+        await _end(answer)
+        if answer.status_code == 404:
+            return False
+        if answer.status_code == 409:
+            raise ApiError(
+                409,
+                "container_not_empty",
+                f"container {target.container!r} has objects; delete them first (POST …/objects/delete). "
+                "Just after that Swift may need a moment to notice",
+            )
+        _check(answer, target)
+        return True
+
+    async def account(self, project_id: str, token: str, *, limit: int, after: str = "") -> list[dict[str, Any]]:
+        """The containers of a project in the order of their names: `{name, count, bytes}` each; as Swift has counted
+        them, a moment ago. ApiError 401, 403, 503."""
+        query = urlencode({"format": "json", "limit": limit, "marker": after})
+        answer = await self._send("GET", Target(project_id), token, {}, None, query=query)
+        await _end(answer)
+        if answer.status_code == 404:
+            return []
+        _check(answer, Target(project_id))
+        found = _json(answer)
+        return [each for each in found if "name" in each] if isinstance(found, list) else []
+
+    async def change(self, target: Target, token: str, headers: Mapping[str, str]) -> bool:
+        """Set what an account or a container says of itself; whether it is there. ApiError 401, 403, 503."""
+        answer = await self._send("POST", target, token, {**headers, "Content-Length": "0"}, b"")
+        await _end(answer)
+        if answer.status_code == 404:
+            return False
+        _check(answer, target)
+        return True
+
     async def _send(
         self,
         method: str,
@@ -198,10 +220,13 @@ class Swift:
         once: bool = False,
         query: str = "",
     ) -> httpx.Response:
-        path = f"/v1/{quote(self._prefix + target.project_id, safe='')}/{quote(target.container, safe='')}".rstrip("/")
+        path = f"/v1/{quote(self._prefix + target.project_id, safe='')}"
+        if target.container:
+            path += "/" + quote(target.container, safe="")
         if target.name is not None:
             path += "/" + quote(target.name)
-        path += f"?{query}" if query else ""
+        if query:
+            path += "?" + query
         uncertain = False
         for url in self._order():
             content = body() if callable(body) else body
@@ -275,6 +300,15 @@ def _transaction(answer: httpx.Response) -> str:
     return str(answer.headers.get("x-trans-id", "no transaction id"))
 
 
+def _json(answer: httpx.Response) -> Any:
+    """The answer's body. SwiftAway where it is none that can be read."""
+    try:
+        return answer.json()
+    except ValueError:
+        log.error("Swift answered with something that is no JSON (%s)", _transaction(answer))
+        raise SwiftAway from None
+
+
 def _check(answer: httpx.Response, target: Target) -> None:
     """ApiError for a status that is no success."""
     status = answer.status_code
@@ -293,10 +327,15 @@ def _check(answer: httpx.Response, target: Target) -> None:
             "container_removed",
             f"container {target.container!r} was removed from Swift meanwhile; send the request again",
         )
-    if status == 413:
+    if status == 413 and b"quota" in answer.content:
         raise ApiError(
-            413, "too_large", "the file is larger than Swift takes, or over the quota of the container or project"
+            413,
+            "quota_exceeded",
+            f"the quota of container {target.container!r} or of the project does not let this in; delete objects, or "
+            "ask an administrator for more (GET /api/v1/usage shows what is used)",
         )
+    if status == 413:
+        raise ApiError(413, "too_large", "the file is larger than Swift takes")
     if status in (429, 498):
         raise ApiError(
             429,

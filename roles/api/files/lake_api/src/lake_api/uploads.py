@@ -42,6 +42,8 @@ class Place:
     container: str
     store: str
     puts: anyio.Semaphore
+    key: str | None = None
+    """What the documents carry of a request with an idempotency key."""
 
     @property
     def project_id(self) -> str:

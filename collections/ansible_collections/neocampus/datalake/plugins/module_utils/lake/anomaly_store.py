@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .anomalies import KINDS, Finding, Rules, Series, check_default, check_rules
 from .documents import utc
 from .errors import Conflict, InvalidInput, NotFound
-from .metadata import WRITE_TIMEOUT_MS, _mongodb
+from .metadata import WRITE_TIMEOUT_MS, mongodb
 from .times import NS, format_time
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class AnomalyStore:
 
         Errors: NotFound when there is no such version.
         """
-        with _mongodb(f"read the anomaly rules of {store!r}"):
+        with mongodb(f"read the anomaly rules of {store!r}"):
             query = {"store": store} if version is None else {"store": store, "version": version}
             found = self._rules.find_one(query, sort=[("version", -1)])
         if found is None:
@@ -186,7 +186,7 @@ class AnomalyStore:
 
     def default(self) -> dict[str, Any] | None:
         """The lake's default: `{default, version}`; None as long as no run has said what it is."""
-        with _mongodb("read the lake's default for anomalies"):
+        with mongodb("read the lake's default for anomalies"):
             found = self._rules.find_one({"store": ""}, sort=[("version", -1)])
         return None if found is None else {"default": found["default"], "version": found["version"]}
 
@@ -204,7 +204,7 @@ class AnomalyStore:
         from pymongo.errors import DuplicateKeyError
 
         document = {"store": store, "version": version, "changed_at": utc(), "changed_by": user, **content}
-        with _mongodb(f"write the anomaly rules of {store or 'the lake'!r}"):
+        with mongodb(f"write the anomaly rules of {store or 'the lake'!r}"):
             try:
                 self._rules.insert_one({"_id": f"{store}/{version}", **document})
             except DuplicateKeyError:
@@ -225,7 +225,7 @@ class AnomalyStore:
         """Makes the indexes of a container's anomalies (once in a process; nothing happens where they are)."""
         if store in self._indexed:
             return
-        with _mongodb(f"make the indexes of the anomalies of {store!r}"):
+        with mongodb(f"make the indexes of the anomalies of {store!r}"):
             anomalies = self._anomalies(store)
             anomalies.create_index([("time_ns", 1), ("_id", 1)])
             anomalies.create_index([("measurement", 1), ("topic", 1), ("kind", 1), ("time_ns", 1)])
@@ -243,7 +243,7 @@ class AnomalyStore:
                 raise InvalidInput(f"{after!r:.60} is not the position of an anomaly") from None
             later = [{"time_ns": {"$gt": nanoseconds}}, {"time_ns": nanoseconds, "_id": {"$gt": known}}]
             where = {"$and": [where, {"$or": later}]}
-        with _mongodb(f"list the anomalies of {store!r}"):
+        with mongodb(f"list the anomalies of {store!r}"):
             found = self._anomalies(store).find(where).sort([("time_ns", 1), ("_id", 1)]).limit(limit)
             return [{**shown(document), "position": f"{document['time_ns']}/{document['_id']}"} for document in found]
 
@@ -266,14 +266,14 @@ class AnomalyStore:
         ]
         if group:
             stages.append({"$sort": {f"_id.{key}": 1 for key in by}})
-        with _mongodb(f"count the anomalies of {store!r}"):
+        with mongodb(f"count the anomalies of {store!r}"):
             found = self._anomalies(store).aggregate([*stages, {"$skip": skip}, {"$limit": limit}])
             counts = [{**(item["_id"] or {}), "count": item["count"]} for item in found]
         return counts if by or counts or skip else [{"count": 0}]
 
     def get(self, store: str, anomaly: str) -> dict[str, Any] | None:
         """An anomaly as people are given it."""
-        with _mongodb(f"read an anomaly of {store!r}"):
+        with mongodb(f"read an anomaly of {store!r}"):
             found = self._anomalies(store).find_one({"_id": anomaly})
         return None if found is None else shown(found)
 
@@ -293,7 +293,7 @@ class AnomalyStore:
     def _set(self, store: str, anomaly: str, update: Mapping[str, Any]) -> dict[str, Any] | None:
         from pymongo import ReturnDocument
 
-        with _mongodb(f"update an anomaly of {store!r}"):
+        with mongodb(f"update an anomaly of {store!r}"):
             found = self._anomalies(store).find_one_and_update(
                 {"_id": anomaly}, update, return_document=ReturnDocument.AFTER
             )
@@ -318,7 +318,7 @@ class AnomalyStore:
             "$or": [{"until_ns": None}, {"until_ns": {"$gte": start}}],
         }
         found: dict[str, dict[str, Any]] = {}
-        with _mongodb(f"read the anomalies of {store!r}"):
+        with mongodb(f"read the anomalies of {store!r}"):
             fields = dict.fromkeys(("measurement", "field", "topic", "acknowledged", *_DETAILS), 1)
             for part in (points, gaps):
                 for document in self._anomalies(store).find({**within, **part}, fields):
@@ -347,7 +347,7 @@ class AnomalyStore:
         for some in _batches(self._updates(container, findings, known, run, now, tally)):
             if not dry_run:
                 self.ensure_indexes(store)
-                with _mongodb(f"write {len(some)} anomalies of {store!r}"):
+                with mongodb(f"write {len(some)} anomalies of {store!r}"):
                     self._anomalies(store).bulk_write(some, ordered=False)
         gone = []
         for anomaly, document in known.items():
@@ -359,7 +359,7 @@ class AnomalyStore:
         known.clear()
         for some in _batches(iter(gone)):
             if not dry_run:
-                with _mongodb(f"remove {len(some)} anomalies of {store!r}"):
+                with mongodb(f"remove {len(some)} anomalies of {store!r}"):
                     self._anomalies(store).delete_many({"_id": {"$in": some}, "acknowledged": None})
         return tally
 
@@ -393,18 +393,18 @@ class AnomalyStore:
     def progress(self, store: str) -> dict[str, Any] | None:
         """`{until, looked}` of a container: up to when (ns) all series were examined, and the date from which on newly
         processed objects were not looked at. None for one that never was."""
-        with _mongodb(f"read how far {store!r} was examined"):
+        with mongodb(f"read how far {store!r} was examined"):
             return self._collection("stats", "anomaly_progress").find_one({"_id": store})
 
     def set_progress(self, store: str, **values: Any) -> None:
         """Changes what `progress` says."""
-        with _mongodb(f"write how far {store!r} was examined"):
+        with mongodb(f"write how far {store!r} was examined"):
             self._collection("stats", "anomaly_progress").update_one({"_id": store}, {"$set": values}, upsert=True)
 
     def newest(self, store: str, series: Sequence[str]) -> dict[str, int]:
         """The time (ns) of the newest point that was examined, of series by id; those that never were are not there."""
         ids = [f"{store}/{one}" for one in series]
-        with _mongodb(f"read the newest points of {store!r}"):
+        with mongodb(f"read the newest points of {store!r}"):
             found = self._collection("stats", "anomaly_series").find({"_id": {"$in": ids}}, {"newest_ns": 1})
             return {document["_id"].rpartition("/")[2]: document["newest_ns"] for document in found}
 
@@ -429,7 +429,7 @@ class AnomalyStore:
             for series, time in newest
         )
         for some in _batches(updates):
-            with _mongodb(f"write the newest points of {store!r}"):
+            with mongodb(f"write the newest points of {store!r}"):
                 self._collection("stats", "anomaly_series").bulk_write(some, ordered=False)
 
     def written(self, store: str, since: datetime | None) -> Iterator[dict[str, Any]]:
@@ -440,7 +440,7 @@ class AnomalyStore:
             query["last_modified"] = {"$gte": utc(since)}
         # Of each document the newest few operations: one that is older was looked at when it was new.
         fields = {"successful_operations": {"$slice": -5}}
-        with _mongodb(f"look for newly processed objects of {store!r}"):
+        with mongodb(f"look for newly processed objects of {store!r}"):
             for document in self._collection("swift", store).find(query, fields):
                 for operation in document.get("successful_operations", ()):
                     yield from ((operation.get("gold") or {}).get("influxdb") or {}).get("series", ())

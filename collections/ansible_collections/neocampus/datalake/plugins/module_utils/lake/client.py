@@ -28,6 +28,7 @@ BLOCK = 256 * 1024
 BULK_FILES = 500  # in one request
 BULK_METADATA_BYTES = 512 * 1024  # the API takes 1 MiB, in UTF-8
 TRIES = 4  # of a GET: reading again does no harm
+KEYED_TRIES = 9  # of an insertion with a key: for longer than the minute in which one that broke off still holds it
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -217,15 +218,27 @@ class LakeClient:
         content_type: str | None = None,
         *,
         name: str | None = None,
+        key: str | None = None,
     ) -> dict[str, Any]:
         """Inserts a file (`path`), which is streamed, or bytes; returns the metadata document.
 
-        `name` is the original name (default: the file's; needed with bytes). Not tried again when the answer is lost:
-        the object may be in.
+        `name` is the original name (default: the file's; needed with bytes). With an idempotency `key`, which is new
+        for each insertion, it is sent again when the answer is lost, and inserted once; without one it is not: the
+        object may be in.
         """
         file = File(path, name, content_type)
-        with Multipart([file], metadata or {}) as body:
-            return dict(self._json("POST", _path(container, "objects"), body, body.headers))
+        attempt = 1
+        while True:
+            with Multipart([file], metadata or {}) as body:
+                headers = {**body.headers, **({"Idempotency-Key": f'"{key}"'} if key else {})}
+                try:
+                    return dict(self._json("POST", _path(container, "objects"), body, headers))
+                except (StoreError, Conflict) as error:
+                    under_way = error.context.get("code") == "idempotency_key_in_use"
+                    if not key or attempt >= KEYED_TRIES or not (under_way or getattr(error, "retriable", False)):
+                        raise
+            time.sleep(min(15.0, 0.5 * 2**attempt))
+            attempt += 1
 
     def insert_many(
         self,
@@ -333,10 +346,97 @@ class LakeClient:
         start: str | None = None,
         end: str | None = None,
         page: int = 500,
+        **filters: str,
     ) -> Iterator[dict[str, Any]]:
-        """The documents of a container, page by page behind the scenes; `start` <= creation_date < `end` (ISO 8601)."""
-        query = {"content_type": content_type, "from": start, "to": end, "limit": page}
+        """The documents of a container, page by page behind the scenes; `start` <= creation_date < `end` (ISO 8601).
+        `filters` are the API's: application, user, name, status, data_processing, processing, order, fields."""
+        query = {"content_type": content_type, "from": start, "to": end, "limit": page, **filters}
         return self._items(_path(container, "objects"), query)
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        containers: Sequence[str] = (),
+        where: Sequence[str] = (),
+        page: int = 100,
+        **filters: str,
+    ) -> Iterator[dict[str, Any]]:
+        """Documents of all containers of the project or of some, the newest first: those with all words of `text`
+        (`word*`: any that begins so), conditions as for `documents`, and the `filters` of `list`."""
+        query = {"text": text, "container": list(containers) or None, "where": list(where) or None, "limit": page}
+        return self._items("/search", {**query, **filters})
+
+    def facets(
+        self,
+        by: Sequence[str],
+        text: str | None = None,
+        *,
+        containers: Sequence[str] = (),
+        where: Sequence[str] = (),
+        exact: bool = False,
+        **filters: str,
+    ) -> dict[str, Any]:
+        """How many documents a search finds by content_type, container, application, user, month or measurement:
+        `{counted, complete, by: {facet: [{value, count}]}}`."""
+        body: dict[str, Any] = {"facets": list(by), "exact": exact, "limit": 1, **filters}
+        given = {"text": text, "container": list(containers), "where": list(where)}
+        body.update({name: value for name, value in given.items() if value})
+        return dict(self._json("POST", "/search", body, repeat=True)["facets"])
+
+    def edit(
+        self,
+        container: str,
+        object_id: str,
+        changes: Mapping[str, Any],
+        *,
+        etag: str | None = None,
+        process: bool = False,
+    ) -> dict[str, Any]:
+        """Changes metadata by a JSON merge patch (None takes a value away); returns the document. With `etag` only
+        where the document is still that one (InvalidInput, status 412, where not); `process`: and process the object
+        again."""
+        path = _path(container, "objects", object_id) + ("?process=true" if process else "")
+        return dict(self._json("PATCH", path, dict(changes), {"If-Match": etag} if etag else None))
+
+    def delete(self, container: str, object_id: str) -> None:
+        """Deletes an object; its document stays, as `deleted`."""
+        self._open("DELETE", _path(container, "objects", object_id)).close()
+
+    def delete_many(self, container: str, object_ids: Iterable[str]) -> Sequence[dict[str, Any]]:
+        """Deletes objects; an item for each: `{status: 204, swift_object_id}`, or with `error`."""
+        ids = list(object_ids)
+        items: Any = []
+        for start in range(0, len(ids), BULK_FILES):
+            body = {"ids": ids[start : start + BULK_FILES]}
+            items += self._json("POST", _path(container, "objects", "delete"), body)["items"]
+        return tuple(items)
+
+    def delete_container(self, container: str) -> None:
+        """Deletes an empty container. Errors: Conflict where it is not."""
+        self._open("DELETE", _path(container)).close()
+
+    def archive(
+        self, container: str, object_ids: Sequence[str] = (), *, metadata: bool = False, **filters: str
+    ) -> http.client.HTTPResponse:
+        """Objects, by id or by the `filters` of `list`, as one zip: a stream that the caller closes. One that can't be
+        read to its end (http.client.IncompleteRead) is no archive."""
+        body = {"ids": list(object_ids), "metadata": metadata, **filters}
+        return self._open("POST", _path(container, "objects", "archive"), body)
+
+    def operations(self, container: str, object_id: str) -> Iterator[dict[str, Any]]:
+        """What was made of an object, well or badly (`outcome`), in the order of time."""
+        return self._items(_path(container, "objects", object_id, "operations"), {"limit": 500})
+
+    def history(self, container: str, object_id: str) -> Iterator[dict[str, Any]]:
+        """What was done to an object, in the order of time: `{task_type, old_data, new_data, …}`."""
+        return self._items(_path(container, "objects", object_id, "history"), {"limit": 500})
+
+    def usage(self) -> dict[str, Any]:
+        """What the project keeps: `{objects, bytes, quota, containers: [{container, objects, bytes}]}`."""
+        first = self._json("GET", "/usage?limit=1")
+        containers = list(self._items("/usage", {"limit": 1000}))
+        return {**{name: first[name] for name in ("objects", "bytes", "quota")}, "containers": containers}
 
     def data(self, container: str, object_id: str) -> http.client.HTTPResponse:
         """The object's bytes, as a stream that the caller closes."""

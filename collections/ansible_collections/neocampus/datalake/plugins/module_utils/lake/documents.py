@@ -194,6 +194,61 @@ def validate_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
+_CLEARED: Mapping[str, Any] = {
+    "application": None,
+    "data_processing": DATA_PROCESSING[0],
+    "other_data": {},
+    "processed_data_area_service": [],
+}
+"""What a field is that a user has taken away; the others have to have a value."""
+
+
+def merged(document: Mapping[str, Any], patch: Any) -> dict[str, Any]:
+    """What a JSON merge patch (RFC 7396) changes of a document: the fields that are not as they were, with their new
+    values, checked as a whole.
+
+    Errors: InvalidDocument, naming the field; also for another container: an object stays where it was put.
+    """
+    if not isinstance(patch, Mapping):
+        raise InvalidDocument(f"a patch is an object with the fields to change, not {patch!r:.100}", field="")
+    wanted = {}
+    for field, value in patch.items():
+        if value is None and field in EDITABLE_FIELDS:
+            if field not in _CLEARED:
+                raise InvalidDocument(f"{field}: cannot be taken away; give another value", field=field)
+            wanted[field] = _CLEARED[field]
+        elif field == "other_data" and isinstance(value, Mapping):
+            wanted[field] = _merge(document.get(field), value)
+        else:
+            wanted[field] = value
+    checked = validate_metadata({field: value for field, value in wanted.items() if value is not None})
+    container = document.get("swift_container")
+    if checked.get("swift_container", container) != container:
+        raise InvalidDocument(
+            f"swift_container: the object is in {container!r} and stays there; insert it into"
+            f" {checked['swift_container']!r}, then delete this one",
+            field="swift_container",
+        )
+    changed = {**wanted, **checked}
+    # By their texts: for Python 1 and true are the same.
+    return {field: value for field, value in changed.items() if repr(document.get(field)) != repr(value)}
+
+
+def _merge(target: Any, patch: Any, depth: int = 0) -> Any:
+    """RFC 7396, section 2."""
+    if not isinstance(patch, Mapping):
+        return patch
+    if depth > MAX_DEPTH:
+        raise InvalidDocument(f"other_data: nested deeper than {MAX_DEPTH}", field="other_data")
+    result = dict(target) if isinstance(target, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = _merge(result.get(key), value, depth + 1)
+    return result
+
+
 def new_document(
     *,
     object_id: str,

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
+import time
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from .documents import check_container_name, check_object_id, new_document, utc
+from . import search
+from .documents import EDITABLE_FIELDS, check_container_name, check_object_id, history_entry, new_document, utc
 from .errors import Conflict, InvalidName, StoreError, present
 from .events import Event
 from .ids import ObjectIds
@@ -31,10 +33,13 @@ if TYPE_CHECKING:
 Result = tuple[str, bool, dict[str, Any], "dict[str, Any] | None"]
 """What `log` takes for an object: its id, whether the operation succeeded, the operation, its entry in the history."""
 
+WORDS_AT_ONCE = 500
 KEPT_OPERATIONS = 1000  # of each list on a document, the newest: a document ends at 16 MB
 WRITE_TIMEOUT_MS = 30_000
+STORES_SECONDS = 60.0  # how long the store of a container is believed: another process may remove the container
 APPLY_TRIES = 5  # how often documents are read again because another process changed them
 
+_WITHOUT_INTERNAL = dict.fromkeys(search.INTERNAL_FIELDS, 0)
 _TIMESTAMPS = ("swift_timestamp", "swift_data_timestamp")
 _UNPROCESSED = {"status": STORED, "successful_operations": [], "failed_operations": []}
 _RECONCILED = (
@@ -52,7 +57,7 @@ _RECONCILED = (
 
 
 @contextlib.contextmanager
-def _mongodb(what: str) -> Iterator[None]:
+def mongodb(what: str) -> Iterator[None]:
     """Turns the driver's errors into StoreError: retriable, unless MongoDB refused the data itself."""
     from bson.errors import InvalidDocument
     from pymongo import errors
@@ -73,7 +78,7 @@ class MetadataStore:
 
     def __init__(self, client: MongoClient[dict[str, Any]]) -> None:
         self._client = client
-        self._stores: dict[tuple[str, str], str] = {}
+        self._stores: dict[tuple[str, str], tuple[str, float]] = {}
         self._indexed: set[str] = set()
 
     def _collection(self, database: str, name: str) -> Documents:
@@ -93,7 +98,7 @@ class MetadataStore:
         """
         if store in self._indexed:
             return
-        with _mongodb(f"make the indexes of {store!r}"):
+        with mongodb(f"make the indexes of {store!r}"):
             documents = self._documents(store)
             documents.create_index("swift_object_id", unique=True)
             documents.create_index("swift_object_name", unique=True)
@@ -103,14 +108,44 @@ class MetadataStore:
             documents.create_index([("status", 1), ("creation_date", 1)], partialFilterExpression={"status": PENDING})
             documents.create_index([("creation_date", 1), ("status", 1)], partialFilterExpression=_UNPROCESSED)
             documents.create_index("other_data.archive.object", sparse=True)
+            # What is searched by.
+            documents.create_index([(search.FIELD, 1), ("_id", -1)])
+            documents.create_index("other_data.$**")
+            given = {"application": {"$gt": ""}}
+            documents.create_index([("application", 1), ("_id", -1)], partialFilterExpression=given)
+            documents.create_index([("swift_user", 1), ("_id", -1)])
+            documents.create_index([("size", 1), ("_id", -1)])
+            failed = {"failed_operations.0": {"$exists": True}}
+            documents.create_index([("status", 1), ("_id", -1)], partialFilterExpression=failed)
+            known = {"idempotency_key": {"$exists": True}}
+            documents.create_index("idempotency_key", partialFilterExpression=known)
             # What has written points lately: anomaly detection looks at what came late.
             gold = {"processed_data_area_service": "influxdb"}
             documents.create_index("last_modified", partialFilterExpression=gold)
         self._indexed.add(store)
 
+    def complete_words(self, store: str) -> int:
+        """Gives a store the indexes, and the documents that have none the words that they are searched by; how many
+        those were. May be ended and done again at any time."""
+        from pymongo import UpdateOne
+
+        self.ensure_indexes(store)
+        unknown = {search.FIELD: {"$exists": False}}
+        done = 0
+        with mongodb(f"complete the documents of {store!r}"):
+            documents = self._documents(store)
+            while found := list(documents.find(unknown).limit(WORDS_AT_ONCE)):
+                updates = [
+                    UpdateOne({"_id": one["_id"], **unknown}, {"$set": {search.FIELD: search.words_of(one)}})
+                    for one in found
+                ]
+                documents.bulk_write(updates, ordered=False)
+                done += len(updates)
+        return done
+
     def reserve_ids(self, count: int = 1) -> list[str]:
         """Takes the next `count` object ids."""
-        with _mongodb("reserve ids"):
+        with mongodb("reserve ids"):
             return ObjectIds(self._collection("stats", "swift")).reserve(count)
 
     @overload
@@ -125,26 +160,42 @@ class MetadataStore:
         It is the container's name for the first project that uses it, `<container>--<project_id>` for a later one.
         Errors: InvalidName.
         """
-        known = self._stores.get((project_id, container))
-        if known:
+        known, until = self._stores.get((project_id, container), (None, 0.0))
+        if known and until > time.monotonic():
             return known
         if create:
             check_container_name(container)
             if not project_id or "/" in project_id:
                 raise InvalidName(f"{project_id!r} is not a project's id", project_id=project_id)
-        with _mongodb(f"look up the container {container!r}"):
+        with mongodb(f"look up the container {container!r}"):
             registry = self._collection("stats", "containers")
             key = {"_id": f"{project_id}/{container}"}
             entry = registry.find_one(key)
             if entry is None and create:
                 entry = self._register(registry, project_id, container)
+            if entry is not None and entry.get("removed"):
+                if not create:
+                    return None
+                registry.update_one(key, {"$unset": {"removed": ""}})
         if entry is None:
             return None
         store = str(entry["store"])
         if create:
             self.ensure_indexes(store)
-        self._stores[project_id, container] = store
+        self._stores[project_id, container] = store, time.monotonic() + STORES_SECONDS
         return store
+
+    def forget(self, project_id: str, container: str) -> None:
+        """Looks the store of a container up again when it is asked for next."""
+        self._stores.pop((project_id, container), None)
+
+    def remove_container(self, project_id: str, container: str) -> None:
+        """Says that a project's container is no longer there. Its store stays the project's own, with the documents of
+        what was deleted: the container has it again when it is made anew."""
+        with mongodb(f"remove the container {container!r}"):
+            registry = self._collection("stats", "containers")
+            registry.update_one({"_id": f"{project_id}/{container}"}, {"$set": {"removed": utc()}})
+        self.forget(project_id, container)
 
     def _register(self, registry: Documents, project_id: str, container: str) -> dict[str, Any]:
         from pymongo.errors import DuplicateKeyError
@@ -169,13 +220,15 @@ class MetadataStore:
 
     def containers(self, project_id: str) -> list[str]:
         """The names of a project's containers, sorted."""
-        with _mongodb("list the containers"):
-            entries = self._collection("stats", "containers").find({"project_id": project_id}, {"container": 1})
+        with mongodb("list the containers"):
+            entries = self._collection("stats", "containers").find(
+                {"project_id": project_id, "removed": None}, {"container": 1}
+            )
             return sorted(str(entry["container"]) for entry in entries)
 
     def registry(self) -> list[dict[str, str]]:
         """Every container that has a store: `{project_id, container, store}`, by project and name."""
-        with _mongodb("list the containers of all projects"):
+        with mongodb("list the containers of all projects"):
             found = self._collection("stats", "containers").find().sort("_id", 1)
             return [{key: str(entry[key]) for key in ("project_id", "container", "store")} for entry in found]
 
@@ -202,9 +255,9 @@ class MetadataStore:
 
         if not documents:
             return set()
-        with _mongodb(f"insert {_the_documents([document['swift_object_id'] for document in documents])}"):
+        with mongodb(f"insert {_the_documents([document['swift_object_id'] for document in documents])}"):
             try:
-                self._documents(store).insert_many([dict(document) for document in documents], ordered=False)
+                self._documents(store).insert_many(list(map(search.searchable, documents)), ordered=False)
             except BulkWriteError as error:
                 _only_duplicates(error)
                 known = (documents[item["index"]] for item in error.details["writeErrors"])
@@ -228,7 +281,7 @@ class MetadataStore:
             query = {"_id": int(check_object_id(object_id)), "status": {"$ne": DELETED}}
             fields = {"status": STORED, "etag": etag, "size": size, "last_modified": now}
             updates.append(UpdateOne(query, {"$set": fields}))
-        with _mongodb(f"update {_the_documents(list(stored))}"):
+        with mongodb(f"update {_the_documents(list(stored))}"):
             self._documents(store).bulk_write(updates, ordered=False)
 
     def abandon(self, store: str, object_id: str) -> None:
@@ -240,41 +293,49 @@ class MetadataStore:
         numbers = [int(check_object_id(object_id)) for object_id in object_ids]
         if not numbers:
             return
-        with _mongodb(f"remove {_the_documents(object_ids)}"):
+        with mongodb(f"remove {_the_documents(object_ids)}"):
             self._documents(store).delete_many({"_id": {"$in": numbers}, "status": PENDING})
 
     def get(self, store: str, object_id: str) -> dict[str, Any] | None:
         """The document of an object. Errors: InvalidName when the id is none."""
-        with _mongodb(f"read the document of object {object_id}"):
-            return self._documents(store).find_one({"_id": int(check_object_id(object_id))})
+        with mongodb(f"read the document of object {object_id}"):
+            return self._documents(store).find_one({"_id": int(check_object_id(object_id))}, _WITHOUT_INTERNAL)
 
-    def find(
-        self,
-        store: str,
-        *,
-        content_type: str | None = None,
-        start: datetime | None = None,
-        end: datetime | None = None,
-        limit: int = 100,
-        after: str | None = None,
-    ) -> list[dict[str, Any]]:
-        """Documents in the order of their ids, oldest first, at most `limit`, those after the id `after`.
+    def edit(
+        self, store: str, before: Mapping[str, Any], fields: Mapping[str, Any], *, user: str
+    ) -> dict[str, Any] | None:
+        """Sets editable fields (as documents.merged gives them) of a document that is still as it was read, `before`;
+        returns it as it is then, or None where it is not, or not any more. The change is kept in the history."""
+        now = max(utc(), utc(before["last_modified"]) + timedelta(milliseconds=1))
+        after = {**before, **fields, "last_modified": now}
+        same = {key: before.get(key) for key in ("_id", "status", "last_modified", *sorted(EDITABLE_FIELDS))}
+        update = {**fields, "last_modified": now, search.FIELD: search.words_of(after)}
+        with mongodb(f"update {_the_documents([before['swift_object_id']])}"):
+            if not self._documents(store).update_one(same, {"$set": update}).matched_count:
+                return None
+            self._record(before, "edit", {**fields, "user": user})
+        return after
 
-        `content_type` is a type (parameters are ignored) or a whole class (`image/*`).
-        `start` <= creation_date < `end`.
-        """
-        query: dict[str, Any] = {}
-        if content_type:
-            wanted = content_type.strip()
-            pattern = re.escape(wanted[:-1]) if wanted.endswith("/*") else re.escape(wanted) + r"\s*(;|$)"
-            query["content_type"] = {"$regex": "^" + pattern}
-        dates = {key: utc(moment) for key, moment in (("$gte", start), ("$lt", end)) if moment is not None}
-        if dates:
-            query["creation_date"] = dates
-        if after is not None:
-            query["_id"] = {"$gt": int(check_object_id(after))}
-        with _mongodb(f"list the documents of {store!r}"):
-            return list(self._documents(store).find(query).sort("_id", 1).limit(limit))
+    def delete(self, store: str, before: Mapping[str, Any], *, timestamp: str = "", user: str) -> bool:
+        """Says of a document that its object was deleted in Swift, and keeps that in the history; whether it did not
+        say so before. `timestamp` is what Swift gave the object that is gone (events.normal_timestamp): an event of its
+        making that comes late does not bring it back."""
+        update: dict[str, Any] = {"$set": {"status": DELETED, "last_modified": utc()}}
+        if timestamp:
+            update["$max"] = dict.fromkeys(_TIMESTAMPS, timestamp)
+        with mongodb(f"update {_the_documents([before['swift_object_id']])}"):
+            alive = {"_id": before["_id"], "status": {"$ne": DELETED}}
+            if not self._documents(store).update_one(alive, update).matched_count:
+                return False
+            self._record(before, "delete", {"status": DELETED, "user": user})
+        return True
+
+    def _record(self, before: Mapping[str, Any], task: str, new_data: Mapping[str, Any]) -> None:
+        """Keeps in the history what somebody did to a document."""
+        entry = history_entry(
+            document=before, process_type=before["data_processing"], task_type=task, new_data=new_data
+        )
+        self._collection("data_historique", "history").insert_one({"_id": uuid.uuid4().hex, **entry})
 
     def members(self, store: str, archive: str, etag: str) -> dict[str, dict[str, Any]]:
         """The documents of what came out of an archive, in this state of its content, by the path in it. One that is
@@ -284,7 +345,7 @@ class MetadataStore:
             "other_data.archive.etag": etag,
             "status": {"$in": [STORED, PENDING]},
         }
-        with _mongodb(f"look up what came out of object {archive}"):
+        with mongodb(f"look up what came out of object {archive}"):
             found = self._documents(store).find(query)
             return {document["other_data"]["archive"]["path"]: document for document in found}
 
@@ -302,10 +363,10 @@ class MetadataStore:
             return {}
         self.ensure_indexes(store)
         changes: dict[str, Change] = {}
-        with _mongodb(f"read the documents of {len(waiting)} objects of {store!r}"):
+        with mongodb(f"read the documents of {len(waiting)} objects of {store!r}"):
             collection = self._documents(store)
             for _try in range(APPLY_TRIES):
-                found = collection.find({"swift_object_name": {"$in": list(waiting)}})
+                found = collection.find({"swift_object_name": {"$in": list(waiting)}}, _WITHOUT_INTERNAL)
                 documents = {document["swift_object_name"]: document for document in found}
                 for name in [name for name in waiting if _is_written(changes.get(name), documents.get(name))]:
                     del waiting[name]
@@ -328,11 +389,12 @@ class MetadataStore:
                 made.append(change)
             else:
                 same = {key: change.before.get(key) for key in ("_id", "status", *_TIMESTAMPS)}
-                updates.append(UpdateOne(same, {"$set": change.fields}))
+                found_by = {search.FIELD: search.words_of(change.document)} if "content_type" in change.fields else {}
+                updates.append(UpdateOne(same, {"$set": {**change.fields, **found_by}}))
         for object_id, change in zip(self.reserve_ids(len(made)) if made else (), made):  # noqa: B905 (3.9)
             event = present(change.event)
             document = change.document = {**_plain_client_document(object_id, event), **change.fields}
-            upsert = {"$setOnInsert": document}
+            upsert = {"$setOnInsert": search.searchable(document)}
             updates.append(UpdateOne({"swift_object_name": event.object_name}, upsert, upsert=True))
         return updates
 
@@ -351,13 +413,13 @@ class MetadataStore:
     def statuses(self, store: str, object_ids: Iterable[str]) -> dict[str, str]:
         """The `status` of objects, by id."""
         numbers = [int(check_object_id(object_id)) for object_id in object_ids]
-        with _mongodb(f"read the status of {len(numbers)} objects of {store!r}"):
+        with mongodb(f"read the status of {len(numbers)} objects of {store!r}"):
             found = self._documents(store).find({"_id": {"$in": numbers}}, {"status": 1})
             return {str(document["_id"]): str(document["status"]) for document in found}
 
     def extent(self, store: str) -> dict[str, int]:
         """About how many documents a store has, and the newest id; both are known without looking at the documents."""
-        with _mongodb(f"count the documents of {store!r}"):
+        with mongodb(f"count the documents of {store!r}"):
             documents = self._documents(store)
             newest = documents.find_one({}, {"_id": 1}, sort=[("_id", -1)])
             return {"documents": documents.estimated_document_count(), "newest": newest["_id"] if newest else 0}
@@ -365,14 +427,14 @@ class MetadataStore:
     def left_pending(self, store: str, before: datetime, limit: int) -> list[dict[str, Any]]:
         """Documents that are pending, were made before that date, and on which nothing was logged yet."""
         query = {"status": PENDING, "creation_date": {"$lt": utc(before)}, "failed_operations": []}
-        with _mongodb(f"look for pending documents of {store!r}"):
+        with mongodb(f"look for pending documents of {store!r}"):
             return list(self._documents(store).find(query, dict.fromkeys(_RECONCILED, 1)).limit(limit))
 
     def by_name(self, store: str, after: str, until: str | None, limit: int) -> list[dict[str, Any]]:
         """What reconciliation needs of documents, in the order of their objects' names in Swift (that of the names'
         UTF-8 bytes, as in a container's listing): `after` < name <= `until`, at most `limit`."""
         names = {"$gt": after} if until is None else {"$gt": after, "$lte": until}
-        with _mongodb(f"list the documents of {store!r} by name"):
+        with mongodb(f"list the documents of {store!r} by name"):
             found = self._documents(store).find({"swift_object_name": names}, dict.fromkeys(_RECONCILED, 1))
             return list(found.sort("swift_object_name", 1).limit(limit))
 
@@ -384,20 +446,20 @@ class MetadataStore:
             "creation_date": {"$lt": utc(before)},
             "$or": [{"listed_date": None}, {"listed_date": {"$lt": utc(before)}}],
         }
-        with _mongodb(f"look for unprocessed objects of {store!r}"):
+        with mongodb(f"look for unprocessed objects of {store!r}"):
             return list(self._documents(store).find(query, dict.fromkeys(_RECONCILED, 1)).limit(limit))
 
     def mark_listed(self, store: str, object_ids: Iterable[str]) -> None:
         """Says that objects were put on the list of data to process now."""
         numbers = [int(check_object_id(object_id)) for object_id in object_ids]
-        with _mongodb(f"update the documents of {len(numbers)} objects"):
+        with mongodb(f"update the documents of {len(numbers)} objects"):
             self._documents(store).update_many({"_id": {"$in": numbers}}, {"$set": {"listed_date": utc()}})
 
     def mark_lost(self, store: str, object_ids: Iterable[str]) -> None:
         """Says that the objects of stored documents are not in Swift any more."""
         numbers = [int(check_object_id(object_id)) for object_id in object_ids]
         update = {"$set": {"status": LOST, "last_modified": utc()}}
-        with _mongodb(f"update the documents of {len(numbers)} objects"):
+        with mongodb(f"update the documents of {len(numbers)} objects"):
             self._documents(store).update_many({"_id": {"$in": numbers}, "status": STORED}, update)
 
     def log(self, store: str, results: Iterable[Result]) -> None:
@@ -434,7 +496,7 @@ class MetadataStore:
                 history.append({**entry, "_id": key})
         if not updates:
             return
-        with _mongodb(f"log {len(updates)} operations on objects of {store!r}"):
+        with mongodb(f"log {len(updates)} operations on objects of {store!r}"):
             self._documents(store).bulk_write(updates, ordered=False)
             if history:
                 try:

@@ -507,7 +507,7 @@ class DocumentReader:
         has fewer than `limit` documents where these are large (see PAGE_BYTES).
         Errors: InvalidInput for a bad filter, limit or cursor.
         """
-        query: list[dict[str, Any]] = [_condition(one) for one in filters]
+        query: list[dict[str, Any]] = [condition(one) for one in filters]
         if object_id is not None:
             query.append({"lake.object": int(check_object_id(object_id))})
         if after:
@@ -601,7 +601,8 @@ class DocumentReader:
         return {key: entry[key] for key in ("documents", "files", "operation", "written")}
 
 
-def _condition(one: Filter) -> dict[str, Any]:
+def condition(one: Filter) -> dict[str, Any]:
+    """A condition for MongoDB. Errors: InvalidInput."""
     import re
 
     if not one.field or one.field.startswith("$") or "\x00" in one.field or ".$" in one.field:
@@ -612,8 +613,8 @@ def _condition(one: Filter) -> dict[str, Any]:
         return {one.field: {"$regex": re.escape(one.value)}}
     if isinstance(one.value, (Mapping, list)):
         raise InvalidInput(f"{one.field}: a value is compared, not {type(one.value).__name__}")
-    condition = {one.field: {_OPERATORS[one.operator]: one.value}}
-    return {"$and": [condition, {one.field: {"$ne": None}}]} if one.operator == "ne" else condition
+    compared = {one.field: {_OPERATORS[one.operator]: one.value}}
+    return {"$and": [compared, {one.field: {"$ne": None}}]} if one.operator == "ne" else compared
 
 
 def _document(kept: dict[str, Any]) -> dict[str, Any]:
