@@ -180,7 +180,7 @@ class FakeSwift:
         if not rest:
             return self._account(request, f"/v1/{account}", query)
         if len(rest) > 1:
-            return await self._object(request, path, query)
+            return await self._object(request, path)
         if request.method == "DELETE":
             if any(name.startswith(path + "/") for name in self.objects):
                 return httpx.Response(409)
@@ -219,13 +219,13 @@ class FakeSwift:
         after = [each for each in listed if each["name"] > given.get("marker", "")]
         return httpx.Response(200, json=after[: int(given["limit"])])
 
-    async def _object(self, request: Any, path: str, query: str) -> Any:
+    async def _object(self, request: Any, path: str) -> Any:
         if request.method == "DELETE":
             if path in self.answers_to:
                 return httpx.Response(self.answers_to[path])
             if self.objects.pop(path, None) is None:
                 return httpx.Response(404)
-            if query == "multipart-manifest=delete":
+            if request.url.query == b"multipart-manifest=delete":
                 return httpx.Response(200, json={"Response Status": "200 OK", "Number Deleted": 1, "Errors": []})
             return httpx.Response(204)
         if request.method == "PUT":
