@@ -109,6 +109,7 @@ class Inserter:
     async def insert_held(self, identity: Identity, container: str, upload: Upload) -> Upload:
         """Insert a file that is held in memory as a whole; errors as those of `insert`."""
         upload.content_type()
+        await self._follow_model(identity, container, upload)
         upload.place = await self.prepare(identity, container)
         self._reader.count(upload, upload.head)
         await self._register([upload])

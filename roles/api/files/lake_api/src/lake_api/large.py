@@ -29,7 +29,8 @@ from typing import Any
 
 import anyio
 from neocampus_lake import content_types, documents
-from neocampus_lake.errors import Conflict, LakeError, present
+from neocampus_lake.errors import Conflict, InvalidInput, LakeError, present
+from neocampus_lake.models import insertion_metadata
 from pymongo.errors import PyMongoError
 from starlette.requests import ClientDisconnect
 
@@ -184,6 +185,9 @@ class LargeUploads:
                 f"your project has {self.settings.open_per_project} uploads that are not whole: finish or delete some "
                 "(GET /api/v1/uploads lists them)",
             )
+        declared = described.fields.get("content_type") or described.content_type
+        if declared and not partial:  # else, and again, when the content is known
+            await self._follow_model(project_id, container, described.fields, described.model, declared)
         await self._prepare(identity, container)
         document = self._document(identity, container, length, described, metadata)
         document |= {"partial": partial, "source": dict(source) if source else None}
@@ -220,6 +224,7 @@ class LargeUploads:
             "filename": described.filename,
             "content_type": described.content_type,
             "fields": described.fields,
+            "model": described.model,
             "checksums": described.checksums,
             "parts": [],
             "hashes": {name: RunningHash(name).state() for name in names} if running_hash.available() else None,
@@ -523,7 +528,16 @@ class LargeUploads:
             if known is not None and known.get("upload") == held.id:
                 return known
         head = await self._head(identity, held, parts)
-        filename, declared = document["filename"], document["content_type"]
+        filename = document["filename"]
+        content_type = _type(filename, head, document["content_type"])
+        try:
+            fields, said = await self._follow_model(
+                held.project_id, held.container, document["fields"], document["model"], content_type
+            )
+        except (ApiError, InvalidInput) as error:
+            if answer_of(error).status == 400:
+                await self._fail(identity, held, answer_of(error).message, parts)
+            raise
         for _ in range(_ID_TRIES):
             [object_id] = await blocking(self._stores.ids.take, 1)
             made = documents.new_document(
@@ -533,16 +547,24 @@ class LargeUploads:
                 user=document["user"],
                 object_name=object_id,
                 original_name=filename or object_id,
-                content_type=_type(filename, head, declared),
+                content_type=content_type,
                 size=document["length"],
-                metadata=document["fields"],
+                metadata=fields,
             )
-            made |= {"upload": held.id, "checksums": dict(checksums)}
+            made |= {"upload": held.id, "checksums": dict(checksums), **({"model": said} if said else {})}
             await self._update(held, object_id=object_id)
             document["object_id"] = object_id
             if not await blocking(self._stores.metadata.insert_many, store, [made]):
                 return made
         raise Conflict("the ids for this object were taken meanwhile; ask again")
+
+    async def _follow_model(
+        self, project_id: str, container: str, fields: Mapping[str, Any], model: Any, content_type: str
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """The fields of a document with the defaults of its metadata model, and what the document says of that.
+        ApiError 400, InvalidInput."""
+        given = insertion_metadata({**fields, **({} if model is None else {"model": model})})
+        return await self._inserter.models.follow(project_id, container, lambda: content_type, given)
 
     async def _head(self, identity: Identity, held: Held, parts: Sequence[Mapping[str, Any]]) -> bytes:
         """The first bytes, by which the content type is known."""

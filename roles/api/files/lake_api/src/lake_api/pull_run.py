@@ -22,6 +22,7 @@ import anyio
 import asyncssh
 from neocampus_lake import documents
 from neocampus_lake.errors import LakeError, present
+from neocampus_lake.models import insertion_metadata
 
 from . import forms
 from .errors import ApiError, answer_of
@@ -299,7 +300,8 @@ class Puller:
     async def _small(self, sftp: asyncssh.SFTPClient, one: Found) -> str:
         content = b"".join([chunk async for chunk in self._read(sftp, one, 0)])
         upload = Upload(forms.Part("file", posixpath.basename(one.path), None), content, whole=True)
-        upload.metadata = self._pull["fields"]
+        model = self._pull.get("model")
+        upload.metadata = insertion_metadata({**self._pull["fields"], **({} if model is None else {"model": model})})
         try:
             done = await self._lake.inserter.insert_held(await self._who(), self._pull["container"], upload)
         finally:
@@ -328,7 +330,7 @@ class Puller:
             known = await blocking(large.store.get, pull["project_id"], before["upload"])
             if known is not None and known["status"] in (CREATED, RECEIVING, ASSEMBLING, DONE):
                 return dict(known)
-        described = Described(posixpath.basename(one.path), None, dict(pull["fields"]), {})
+        described = Described(posixpath.basename(one.path), None, dict(pull["fields"]), {}, pull.get("model"))
         source = {"pull": pull["id"], "path": one.path}
         document = await large.create(identity, pull["container"], one.size, described, source=source)
         await blocking(

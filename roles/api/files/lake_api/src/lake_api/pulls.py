@@ -20,6 +20,7 @@ from typing import Any
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from neocampus_lake import documents
 from neocampus_lake.errors import present
+from neocampus_lake.models import insertion_metadata
 
 from .errors import ApiError, bad_request, not_found
 from .identity import Identity, Keystone
@@ -109,7 +110,8 @@ class Pulls:
             raise ApiError(404, "not_in_this_lake", "this lake pulls from no servers; its administrator can let it")
         project_id = present(identity.project_id)
         documents.check_container_name(container)
-        checked = documents.validate_metadata(fields)
+        checked = insertion_metadata(fields)
+        checked.pop("model", None)
         if checked.get("swift_container", container) != container:
             raise bad_request(
                 "metadata.swift_container: is another container than that of the path", "invalid_document"
@@ -146,6 +148,7 @@ class Pulls:
             "host_key": key.strip(),
             "fingerprint": found.fingerprint,
             "fields": checked,
+            "model": fields.get("model"),
             "schedule": schedule,
             "secrets": self.vault.close(Secrets(credential, **secrets)),
             "created": now,

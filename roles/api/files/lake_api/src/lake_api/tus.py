@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from neocampus_lake.documents import validate_metadata
+from neocampus_lake.models import insertion_metadata
 
 from .errors import ApiError, bad_request
 
@@ -35,12 +36,14 @@ _HEX = {"sha256": re.compile(r"[0-9a-f]{64}"), "md5": re.compile(r"[0-9a-f]{32}"
 
 @dataclass(frozen=True)
 class Described:
-    """What Upload-Metadata says of a file: name, type, fields of its document, checksums (hex) by algorithm."""
+    """What Upload-Metadata says of a file: name, type, fields of its document, checksums (hex) by algorithm; and the
+    metadata model that it names, as it names it."""
 
     filename: str | None
     content_type: str | None
     fields: dict[str, Any]
     checksums: dict[str, str]
+    model: Any = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,9 @@ def described(pairs: Mapping[str, bytes]) -> Described:
     last = _text(pairs, "filename").replace("\\", "/").rsplit("/", 1)[-1]
     filename = "".join(c for c in last if c.isprintable()) or None
     filetype = _text(pairs, "filetype") or None
-    fields = validate_metadata(_object(_text(pairs, "metadata") or "{}"))
+    given_fields = _object(_text(pairs, "metadata") or "{}")
+    fields = insertion_metadata(given_fields)
+    fields.pop("model", None)
     if filename and "original_object_name" not in fields:
         validate_metadata({"original_object_name": filename})
     checksums = {}
@@ -115,7 +120,7 @@ def described(pairs: Mapping[str, bytes]) -> Described:
             )
         if given:
             checksums[algorithm] = given
-    return Described(filename, filetype, fields, checksums)
+    return Described(filename, filetype, fields, checksums, given_fields.get("model"))
 
 
 def checksum(header: str | None) -> Checksum | None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .content_types import base_type
 from .documents import utc
 from .errors import AccessDenied, Conflict, InvalidInput, NotFound
-from .metadata import WRITE_TIMEOUT_MS, _mongodb
+from .metadata import WRITE_TIMEOUT_MS, mongodb
 from .models import Reference
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class ModelStore:
             "used": False,
             "history": [],
         }
-        with _mongodb(f"keep the model {model['label']!r}"):
+        with mongodb(f"keep the model {model['label']!r}"):
             self._ensure_indexes()
             try:
                 self._models.insert_one(document)
@@ -139,7 +139,7 @@ class ModelStore:
             "changed_by": user,
         }
         old = {key: before[key] for key in _VERSIONED}
-        with _mongodb(f"keep the model {name!r}"):
+        with mongodb(f"keep the model {name!r}"):
             self._ensure_indexes()
             try:
                 done = self._models.update_one(
@@ -158,7 +158,7 @@ class ModelStore:
         Errors: NotFound; AccessDenied for another project's public model.
         """
         model = self._owned(project_id, name, "withdrawn")
-        with _mongodb(f"withdraw the model {name!r}"):
+        with mongodb(f"withdraw the model {name!r}"):
             if self._models.delete_one({"_id": model["_id"], "used": False}).deleted_count:
                 return "removed"
             self._models.update_one({"_id": model["_id"]}, {"$set": {"status": WITHDRAWN}})
@@ -194,7 +194,7 @@ class ModelStore:
         if after is not None:
             label, identity = after
             query.append({"$or": [{"label": {"$gt": label}}, {"label": label, "_id": {"$gt": identity}}]})
-        with _mongodb("list the models"):
+        with mongodb("list the models"):
             found = self._models.find({"$and": query}, {"history": 0}).sort([("label", 1), ("_id", 1)]).limit(limit)
             return [_told(model, project_id) for model in found]
 
@@ -209,7 +209,7 @@ class ModelStore:
             raise InvalidInput(f"model: {error}", field="model") from None
         if model["used"] and model["status"] == ACTIVE:
             return _told(model, project_id)
-        with _mongodb(f"use the model {reference.model!r}"):
+        with mongodb(f"use the model {reference.model!r}"):
             alive = {"_id": model["_id"], "status": ACTIVE}
             if not self._models.update_one(alive, {"$set": {"used": True}}).matched_count:
                 raise InvalidInput(
@@ -220,7 +220,7 @@ class ModelStore:
 
     def demand(self, project_id: str, container: str) -> dict[str, Any] | None:
         """What a container demands, `{id, label, version (None: the newest), enforced}`; None: nothing."""
-        with _mongodb(f"look up the container {container!r}"):
+        with mongodb(f"look up the container {container!r}"):
             entry = self._registry.find_one({"_id": f"{project_id}/{container}"}, {"model": 1})
         if not entry or not entry.get("model"):
             return None
@@ -236,7 +236,7 @@ class ModelStore:
         if wanted is None:
             return None
         history = {} if wanted["version"] else {"history": 0}
-        with _mongodb(f"read the model {wanted['label']!r}"):
+        with mongodb(f"read the model {wanted['label']!r}"):
             model = self._models.find_one({"_id": wanted["id"]}, history or None)
         if model is None:  # it is used, and what is used is never removed
             raise NotFound(f"the model {wanted['label']!r} that container {container!r} demands is not there any more")
@@ -250,20 +250,20 @@ class ModelStore:
             if isinstance(enforced, Mapping):
                 enforced = [{"content_type": kind, "enforced": value} for kind, value in enforced.items()]
             change = {"$set": {"model": {**wanted, "enforced": enforced}}}
-        with _mongodb(f"change the container {container!r}"):
+        with mongodb(f"change the container {container!r}"):
             return bool(self._registry.update_one({"_id": f"{project_id}/{container}"}, change).matched_count)
 
     def containers_of(self, project_id: str, name: str) -> list[str]:
         """The project's containers that demand a model. Errors: NotFound."""
         model = self._seen(project_id, name)
-        with _mongodb(f"look for the containers of the model {name!r}"):
+        with mongodb(f"look for the containers of the model {name!r}"):
             found = self._registry.find({"project_id": project_id, "model.id": model["_id"]}, {"container": 1})
             return sorted(str(entry["container"]) for entry in found)
 
     def _seen(self, project_id: str, name: str, history: bool = True) -> dict[str, Any]:
         seen = [{"project_id": project_id}, {"visibility": "public"}]
         query = {"$and": [{"$or": [{"label": name}, {"_id": name}]}, {"$or": seen}]}
-        with _mongodb(f"read the model {name!r}"):
+        with mongodb(f"read the model {name!r}"):
             found = list(self._models.find(query, None if history else {"history": 0}).limit(3))
         if not found:
             raise NotFound(f"there is no model {name!r:.120} in your project, and no public one", model=name)

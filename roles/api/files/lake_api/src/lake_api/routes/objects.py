@@ -355,6 +355,8 @@ async def edit_object(
                 409, "not_stored", f"object {object_id} is not stored: it can't be processed; leave process out"
             )
         fields = merged(before, patch)
+        if fields and (said := await lake.inserter.models.still(identity.project_id or "", before, fields)):
+            fields["model"] = said
         after: dict[str, Any] | None = before
         if fields:
             after = await blocking(lake.stores.metadata.edit, store, before, fields, user=identity.user)

@@ -129,7 +129,8 @@ class PullQuery(paging.Paged):
 
 def _shown(document: Mapping[str, Any]) -> dict[str, Any]:
     fields = {name: document.get(name) for name in Pull.model_fields if name != "metadata"}
-    return dict(to_json(fields | {"metadata": document["fields"]}))
+    model = document.get("model")
+    return dict(to_json(fields | {"metadata": {**document["fields"], **({} if model is None else {"model": model})}}))
 
 
 def _place(given: NewPull) -> pull_hosts.Place:
