@@ -65,6 +65,22 @@ ACTIONS: dict[str, str] = {
     "set_demand": "container.set_model",
     "remove_demand": "container.set_model",
     "listen": "gold.listen",
+    "list_uploads": "upload.read",
+    "list_container_uploads": "upload.read",
+    "get_upload": "upload.read",
+    "get_container_upload": "upload.read",
+    "head_upload": "upload.read",
+    "create_upload": "upload.begin",
+    "patch_upload": "upload.continue",
+    "delete_upload": "upload.end",
+    "override_upload": "upload.continue",
+    "list_models": "model.read",
+    "get_model": "model.read",
+    "list_versions": "model.read",
+    "get_version": "model.read",
+    "get_schema": "model.read",
+    "validate": "model.try",
+    "get_demand": "container.read_model",
     "create_pull": "pull.make",
     "delete_pull": "pull.delete",
     "run_pull": "pull.run",
@@ -114,7 +130,7 @@ ACTIONS: dict[str, str] = {
 }
 """What each route does, by its name (its `operationId`). A new route stands here, or among those below."""
 
-UNAUDITED = frozenset({"who_am_i", "my_projects", "list_credentials", "list_roles", "list_pipelines"})
+UNAUDITED = frozenset({"upload_options", "who_am_i", "my_projects", "list_credentials", "list_roles", "list_pipelines"})
 """Routes that show nothing of a project's data: the caller's own account, roles and pipelines."""
 
 _DUPLICATE_KEY = 11000

@@ -61,11 +61,10 @@ class Identity(_Section):
     revocation_seconds: float = Field(default=1, ge=0)
     """How old the list of tokens that were given back may be that a cached token is compared with."""
     timeout_seconds: float = Field(default=10, gt=0)
-    admin_roles: list[str] = ["admin"]
     write_roles: list[str] = ["admin", "member"]
     read_roles: list[str] = ["admin", "member", "reader"]
     admin_roles: list[str] = ["admin"]
-    """Who administers a project, e.g. sets quotas of its containers."""
+    """Who administers a project: its members' roles, webhooks, quotas of its containers."""
 
 
 class Swift(_Section):

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from .. import paging
 from ..errors import not_found
-from ..identity import Identity, require
-from ..lake import Lake, Reader, TheLake
+from ..identity import Identity
+from ..lake import Administrator, Lake, Reader, TheLake
 from ..observe import note
 from ..stores import blocking
 from ..swift import Target
@@ -63,14 +63,6 @@ class TypeUsages(BaseModel):
 
 class TypeQuery(paging.Paged):
     container: list[str] = Field(default=[], max_length=1000, description="Only these containers.")
-
-
-async def _administrator(lake: TheLake, identity: Reader) -> Identity:
-    require(identity, lake.settings.identity.admin_roles, "setting quotas")
-    return identity
-
-
-ProjectAdministrator = Annotated[Identity, Depends(_administrator)]
 
 
 @router.get("/usage", responses=answers(200, Usage, 400, 401, 403, 503), summary="Storage used")
@@ -126,7 +118,7 @@ async def get_container_quota(container: Container, identity: Reader, lake: TheL
     summary="Set the quota of a container",
 )
 async def set_container_quota(
-    request: Request, container: Container, identity: ProjectAdministrator, lake: TheLake, quota: Quota
+    request: Request, container: Container, identity: Administrator, lake: TheLake, quota: Quota
 ) -> JSONResponse:
     """By an administrator of the project. What is over it stays; nothing more is let in: an insertion is answered with
     413, `quota_exceeded`. Swift counts with some delay, and a large file that streams only counts when it is in."""
@@ -156,7 +148,7 @@ async def get_quota(identity: Reader, lake: TheLake) -> JSONResponse:
 async def set_quota(
     request: Request,
     project_id: Annotated[str, Path(pattern="^[0-9A-Za-z_-]{1,64}$", description="Keystone's id of the project.")],
-    identity: Reader,
+    identity: Administrator,
     lake: TheLake,
     quota: Quota,
 ) -> JSONResponse:
