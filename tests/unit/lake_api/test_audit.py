@@ -38,6 +38,7 @@ def events(api: Any, headers: dict[str, str], **wanted: Any) -> list[dict[str, A
 def test_each_route_has_an_action_or_is_declared_to_have_none(api):
     document = api.get("/api/v1/openapi.json").json()
     names = {operation["operationId"] for path in document["paths"].values() for operation in path.values()}
+    names.add("override_upload")  # for clients that can't send PATCH; the document doesn't show it
     declared = set(audit.ACTIONS) | audit.UNAUDITED
     assert names - declared == set(), "give new routes an action in audit.ACTIONS, or put them into audit.UNAUDITED"
     assert declared - names == set(), "there are no such routes any more"
