@@ -11,6 +11,7 @@ import re
 import shlex
 import time
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -20,27 +21,7 @@ MIB = 40
 TUS = ["-H", "Tus-Resumable: 1.0.0"]
 BODY = [*TUS, "-H", "Content-Type: application/offset+octet-stream"]
 
-SERVER = """
-import asyncio, sys
-import asyncssh
-
-class Person(asyncssh.SSHServer):
-    def password_auth_supported(self):
-        return True
-
-    def validate_password(self, username, password):
-        return (username, password) == ("sensor", "of-the-test")
-
-async def main(address, root, shown):
-    key = asyncssh.generate_private_key("ssh-ed25519")
-    files = lambda chan: asyncssh.SFTPServer(chan, chroot=root.encode())
-    server = await asyncssh.listen(address, 2222, server_host_keys=[key], server_factory=Person, sftp_factory=files)
-    with open(shown, "w") as stream:
-        stream.write(key.get_fingerprint("sha256"))
-    await server.wait_closed()
-
-asyncio.run(main(*sys.argv[1:]))
-"""
+SERVER = Path(__file__).resolve().parents[3] / "tools/ssh_server.py"
 
 
 @pytest.fixture(scope="module")
@@ -198,15 +179,17 @@ def ssh_server(edge):
     edge.check_output(
         "printf 'a,b\\n1,2\\n' > /run/pulled/day/a.csv; head -c 3M /dev/urandom > /run/pulled/day/big.bin"
     )
-    edge.check_output("printf %%s %s > /run/ssh-server.py", SERVER)
-    program = f"/opt/neocampus/api/bin/python /run/ssh-server.py {address} /run/pulled /run/ssh-server.key"
-    edge.check_output(f"systemd-run --unit lake-test-ssh --collect {program}")
+    edge.check_output("printf %%s %s > /run/ssh-server.py", SERVER.read_text())
+    edge.check_output("printf of-the-test > /run/ssh-server.password")
+    serve = f"/opt/neocampus/api/bin/python /run/ssh-server.py {address} 2222 /run/pulled sensor /run/ssh-server.key"
+    started = f"exec {serve} </run/ssh-server.password"
+    edge.check_output("systemd-run --unit lake-test-ssh --collect sh -c %s", started)
     for _ in range(30):
         if edge.run("test -s /run/ssh-server.key").succeeded:
             break
         time.sleep(0.5)
     yield address, edge.check_output("cat /run/ssh-server.key")
-    edge.run("systemctl stop lake-test-ssh; rm -rf /run/pulled /run/ssh-server.py /run/ssh-server.key")
+    edge.run("systemctl stop lake-test-ssh; rm -rf /run/pulled /run/ssh-server.*")
 
 
 def test_pull(edge, address, call, token, ssh_server):
