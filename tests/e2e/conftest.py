@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 OPENRC = ROOT / os.environ.get("LAKE_OPENRC", "build/local/openrc")
@@ -144,6 +145,15 @@ def member() -> Person:
 def guest() -> Person:
     """A member of another project."""
     return _person("guest-openrc")
+
+
+@pytest.fixture(scope="session")
+def boss() -> Person:
+    """The administrator of the member's project; the deployment keeps the password."""
+    people = yaml.safe_load((OPENRC.parent / "secrets.yml").read_text())["lake_secret_ldap_users"]
+    person = _person(OPENRC.name)
+    person.env |= {"OS_USERNAME": "lakeadmin", "OS_PASSWORD": people["lakeadmin"]}
+    return person
 
 
 @pytest.fixture(scope="session")

@@ -165,8 +165,9 @@ async def _writer(lake: TheLake, identity: Annotated[Identity, Depends(_identity
     return identity
 
 
+# The scopes are what OpenAPI 3.1 calls the role names that an operation requires: its document has them.
 Anybody = Annotated[Identity, Depends(_identity)]
 """Whoever has a valid token, of a project or of none."""
-Administrator = Annotated[Identity, Depends(_administrator)]
-Reader = Annotated[Identity, Depends(_reader)]
-Writer = Annotated[Identity, Depends(_writer)]
+Administrator = Annotated[Identity, Security(_administrator, scopes=["administrator"])]
+Reader = Annotated[Identity, Security(_reader, scopes=["reader"])]
+Writer = Annotated[Identity, Security(_writer, scopes=["writer"])]
