@@ -232,8 +232,10 @@ def test_quota_of_a_container(api, objects, keystone, error_of):
     error_of(api.put("/api/v1/containers/none/quota", json={}), 404, "not_found")
 
 
-def test_quota_of_a_project(api, objects, swift, error_of):
+def test_quota_of_a_project(api, objects, swift, keystone, error_of):
     path = "/api/v1/admin/projects/p1/quota"
+    error_of(api.put(path, json={"bytes": 10}), 403, "forbidden")
+    api.headers["X-Auth-Token"] = keystone.give("administrator", roles=("admin",))
     error_of(api.put(path, json={"bytes": 10}), 403, "forbidden")
     swift.reseller = True
     assert api.put(path, json={"bytes": 10, "objects": 7}).json() == {"bytes": 10, "objects": 7}

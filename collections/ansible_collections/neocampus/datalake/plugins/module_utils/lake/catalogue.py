@@ -9,6 +9,7 @@ documents and merges the answers by id.
 from __future__ import annotations
 
 import heapq
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -193,7 +194,7 @@ class Catalogue:
         fields = tuple(fields)
         each = [self.find(store, wanted, limit=limit, order=order, after=after, fields=fields) for store in stores]
         merged = heapq.merge(*each, key=lambda document: int(document["_id"]), reverse=order == "newest")
-        return [document for document, _ in zip(merged, range(limit))]  # noqa: B905 (3.9)
+        return list(itertools.islice(merged, limit))
 
     def facets(
         self, stores: Iterable[str], wanted: Wanted, by: Sequence[str], most: int

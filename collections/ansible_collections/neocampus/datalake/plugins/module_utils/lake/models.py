@@ -435,10 +435,13 @@ def _is_date(value: Any) -> bool:
 def _is_moment(value: Any) -> bool:
     if not isinstance(value, str):
         return True
+    if not _MOMENT.fullmatch(value):
+        return False
     try:
-        return bool(_MOMENT.fullmatch(value)) and bool(parse_time(value.upper()) or True)
+        parse_time(value.upper())
     except InvalidInput:
         return False
+    return True
 
 
 def _problems(validator: Any, data: Any, fields: Mapping[str, Mapping[str, Any]]) -> list[Problem]:

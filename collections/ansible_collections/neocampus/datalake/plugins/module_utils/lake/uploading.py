@@ -341,7 +341,3 @@ def _shown(path: Path) -> Progress:
         sys.stderr.flush()
 
     return show
-
-
-if __name__ == "__main__":
-    sys.exit(main())
