@@ -264,7 +264,7 @@ def test_wrong_credentials(member, error_of, changed):
 
 
 def test_log_in_with_a_part_missing(member, error_of):
-    assert "'password': is required" in error_of(member.log_in(password=None), 400)
+    assert "'username' and 'password' are required" in error_of(member.log_in(password=None), 400)
 
 
 def test_no_token(member, error_of):
