@@ -231,7 +231,7 @@ def test_openapi(api):
     assert "/api/v1/containers/{container}/objects/{object_id}/data" in document["paths"]
     assert "HTTPValidationError" not in json.dumps(document)
     upload = document["paths"]["/api/v1/containers/{container}/objects"]["post"]
-    assert "multipart/form-data" in upload["requestBody"]["content"] and upload["security"] == [{"token": []}]
+    assert "multipart/form-data" in upload["requestBody"]["content"] and upload["security"] == [{"token": ["writer"]}]
     names = {p["name"] for p in document["paths"]["/api/v1/containers/{container}/objects"]["get"]["parameters"]}
     assert {"content_type", "from", "to", "limit", "cursor"} <= names
 
