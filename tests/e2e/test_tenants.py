@@ -20,6 +20,9 @@ MAKING = {"insert", "insert_many", "create_upload", "create_pull", "upload_optio
 """Routes that take the name of a container that is not there: a project has its own of any name."""
 LAKE_WIDE = {"create_user", "change_user", "create_project", "change_project", "delete_project", "set_quota"}
 """Routes of administration that are only for the administrator of the lake."""
+KEYSTONES = {"get_user", "get_project", "drop_credential"}
+"""Routes where Keystone's rules refuse what does not exist, or is not one's own, to who is not the lake's
+administrator; and, to who is logged in with an application credential, another one."""
 LAST = ("delete_container", "delete_many", "delete_object", "log_out")
 """What takes away that which the others ask for."""
 SECONDS = 60
@@ -66,6 +69,8 @@ class Asking:
             return "403"
         if route.name in LAKE_WIDE and not self.everywhere:
             return "403 or 400"
+        if route.name in KEYSTONES and not self.everywhere:
+            return "403 or 404"
         if "{container}" in route.path and not self.own and route.name not in MAKING:
             return "404 or 400"
         return "let or 404"

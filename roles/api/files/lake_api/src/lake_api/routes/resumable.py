@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
-from neocampus_lake.documents import check_container_name, to_json
+from neocampus_lake.documents import to_json
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
@@ -176,14 +176,13 @@ async def get_upload(upload_id: UploadId, identity: Reader, lake: TheLake) -> Re
 
 @tracking.get(
     "/containers/{container}/uploads",
-    responses=answers(200, UploadList, 400, 401, 403, 503),
+    responses=answers(200, UploadList, 400, 401, 403, 404, 503),
     summary="Large uploads into a container",
 )
 async def list_container_uploads(
     container: Container, identity: Reader, lake: TheLake, given: Annotated[UploadQuery, Query()]
 ) -> Response:
     """The newest first."""
-    check_container_name(container)
     return await _list(lake, identity, container, given)
 
 
@@ -198,6 +197,8 @@ async def get_container_upload(container: Container, upload_id: UploadId, identi
 
 
 async def _list(lake: Lake, identity: Identity, container: str | None, given: UploadQuery) -> Response:
+    if container is not None:
+        await lake.store(identity, container)
     query = ("uploads", identity.project_id, container, given.status)
     after = paging.decode(query, given.cursor)
     try:
