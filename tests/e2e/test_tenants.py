@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -56,7 +56,6 @@ class Asking:
     everywhere: bool = False
     project: bool = True
     known: bool = True
-    seen: dict[str, int] = field(default_factory=dict)
 
     def expected(self, route: Route) -> str:
         """`401`, `403`, `404`, or `let`: any answer that is none of these, and no fault of the lake's; `let or 404`

@@ -686,8 +686,11 @@ class LargeUploads:
         await self.segments.remove(left, token)
         return len(left)
 
-    async def delete_object(self, identity: Identity, container: str, object_name: str, object_id: str) -> None:
-        """Delete an object from Swift, with its segments where it is made of such. One that is not there is no error.
+    async def delete_object(
+        self, identity: Identity, container: str, object_name: str, object_id: str, *, large: bool | None = None
+    ) -> None:
+        """Delete an object from Swift, with its segments where it is made of such (`large`; Swift is asked where that
+        is not known). One that is not there is no error.
 
         ApiError 401, 403, 503: then it may be there still, and the call can be made again.
         """
@@ -697,7 +700,7 @@ class LargeUploads:
         if upload is not None:
             await self.segments.remove_one(target, identity.token)
             await self._remove_segments(identity, project_id, container, upload)
-        elif await self.segments.is_large(target, identity.token):
+        elif await self.segments.is_large(target, identity.token) if large is None else large:
             await self.segments.remove_foreign(target, identity.token)
         else:
             await self.segments.remove_one(target, identity.token)

@@ -622,7 +622,8 @@ async def _delete(lake: Lake, identity: Identity, container: str, store: str, do
             "within an hour by itself",
         )
     if facts is not None:
-        await lake.large.delete_object(identity, container, document["swift_object_name"], object_id)
+        large = facts.get("x-static-large-object", "").lower() == "true"
+        await lake.large.delete_object(identity, container, document["swift_object_name"], object_id, large=large)
     timestamp = normal_timestamp(facts.get("x-timestamp", "")) if facts is not None else ""
     with anyio.CancelScope(shield=True):
         await blocking(lake.stores.metadata.delete, store, document, timestamp=timestamp, user=identity.user)
