@@ -129,8 +129,8 @@ def _add_kerberos(document: dict[str, Any]) -> None:
     log_in = document["paths"][f"{PREFIX}/auth/token"]["post"]
     log_in["security"] = [{}, {"kerberos": []}]
     log_in["description"] += (
-        "\n\nOr with a Kerberos ticket in the header `Authorization: Negotiate …`, and at most `project` and `domain` in "
-        "the body; the realm says which domain the user is in. A body that proves nothing is answered with 401 and "
+        "\n\nOr with a Kerberos ticket in the header `Authorization: Negotiate …`, and at most `project` and `domain` "
+        "in the body; the realm says which domain the user is in. A body that proves nothing is answered with 401 and "
         "`WWW-Authenticate: Negotiate`."
     )
     header = {"schema": {"type": "string"}, "description": "`Negotiate`, where a ticket would do."}

@@ -237,8 +237,8 @@ async def _by_token(lake: Lake, given: Credentials) -> Identity:
 async def _by_ticket(lake: Lake, given: Credentials, ticket: str) -> tuple[Identity, str | None]:
     """Whose the Kerberos ticket is, and what the client is shown in return."""
     refused = (
-        "Keystone did not accept the Kerberos ticket: get a new one (kinit), check the clock and that it is for HTTP/ with "
-        "the name in the address that you use, and that the lake knows your realm and your name in its directory"
+        "Keystone did not accept the Kerberos ticket: get a new one (kinit), check the clock and that it is for HTTP/ "
+        "with the name in the address that you use, and that the lake knows your realm and your name in its directory"
     )
     identity, proof = await lake.keystone.log_in_by_ticket(ticket, refused)
     if given.project is None:
