@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: neOCampus data lake contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keystone's WSGI application, whose cache may be away, and which people log in to with Kerberos where that is set.
+"""Keystone's WSGI application, whose cache may be away, which verifies each directory by its own authority, and which
+people log in to with Kerberos where that is set.
 
 ``[cache] proxies`` covers every region of the cache but the one that says which entries are void; that one is covered
 here. Kerberos is set by the section ``[lake_kerberos]`` of keystone.conf.
@@ -13,6 +14,7 @@ from keystone.common.cache.core import CACHE_INVALIDATION_REGION
 from keystone.wsgi.api import application as keystone_application
 from oslo_config import cfg
 
+from lake_keystone import directories
 from lake_keystone.cache import MayBeAway
 from lake_keystone.negotiate import Application, Negotiate
 
@@ -37,4 +39,5 @@ def _with_kerberos(plain: Application) -> Application:
 
 
 CACHE_INVALIDATION_REGION.wrap(MayBeAway)
+directories.install()
 application = _with_kerberos(keystone_application)
