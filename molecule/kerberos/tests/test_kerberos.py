@@ -196,9 +196,7 @@ def test_directory_that_gives_a_page_at_a_time_is_read_to_its_end(site, ask, adm
     assert len(people) == len(set(people)) == 3 * PAGE + 4
 
 
-def test_the_account_of_the_lake_can_not_write_and_never_tries(
-    site, lake, ask, admin, log_in, lake_secrets, with_input
-):
+def test_the_account_of_the_lake_can_not_write_and_never_tries(site, lake, ask, admin, log_in, lake_secrets):
     person = log_in("jdupont", "air")
     user = person.document["user"]["id"]
     answer = ask(f"{API}/admin/users/{user}", {"email": "other@campus.example"}, "-X PATCH", admin)
