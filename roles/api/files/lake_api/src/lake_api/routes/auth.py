@@ -219,7 +219,7 @@ async def _by_password(lake: Lake, given: Credentials) -> Identity:
     return await lake.keystone.log_in(proof, given.project, domains, refused)
 
 
-def _projects_domains(lake: Lake, given: Credentials) -> list[str | None]:
+def _projects_domains(lake: Lake, given: Credentials) -> list[str]:
     """Where a project is looked for that the user of a token goes to."""
     people = lake.settings.identity.people_domain
     return [given.domain or people] + ([people] if given.domain not in (None, people) else [])
