@@ -14,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 export LC_ALL := C.UTF-8
 export PYTHONUNBUFFERED := 1
 # Mitogen for lakes on this machine; real hosts use Ansible's own strategy over ssh. MITOGEN=0 turns it off.
-ifneq ($(filter local test,$(ENV)),)
+ifneq ($(filter local test kerberos,$(ENV)),)
 MITOGEN ?= 1
 endif
 ifeq ($(MITOGEN),1)

@@ -17,12 +17,12 @@ import testinfra
 import yaml
 from testinfra.host import Host
 
-PREFIX = {"local": "", "test": "test-"}
+PREFIX = {"local": "", "test": "test-", "kerberos": "kerberos-"}
 
 
 @pytest.fixture(scope="session")
 def node() -> Callable[[str], Host]:
-    """Gives a node by its inventory name: `node("data1")`. The lake is the one of LAKE_ENV (test, or local)."""
+    """Gives a node by its inventory name: `node("data1")`. The lake is the one of LAKE_ENV (test, local, kerberos)."""
     prefix = PREFIX[os.environ.get("LAKE_ENV", "test")]
     return lambda name: testinfra.get_host(f"docker://{prefix}{name}")
 

@@ -89,7 +89,8 @@ def routes(member) -> list[Route]:
     for path, methods in document["paths"].items():
         for verb, operation in methods.items():
             asked = operation.get("security")
-            roles = None if asked is None else sorted({role for one in asked for role in one["token"]})
+            taking = [one["token"] for one in asked or [] if "token" in one]
+            roles = sorted({role for roles in taking for role in roles}) if taking else None
             found.append(Route(operation["operationId"], verb.upper(), path.removeprefix("/api/v1"), roles))
     return sorted(found, key=lambda route: (route.name in LAST, LAST.index(route.name) if route.name in LAST else 0))
 

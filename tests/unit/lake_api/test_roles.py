@@ -17,10 +17,8 @@ def needed(api):
     found = {}
     for methods in document["paths"].values():
         for operation in methods.values():
-            asked = operation.get("security")
-            found[operation["operationId"]] = (
-                None if asked is None else sorted(set(sum((one["token"] for one in asked), [])))
-            )
+            taking = [one["token"] for one in operation.get("security", []) if "token" in one]
+            found[operation["operationId"]] = sorted(set(sum(taking, []))) if taking else None
     return found
 
 

@@ -98,12 +98,13 @@ def create_app(
     for routes in (archive, search, usage):
         app.include_router(routes.router, prefix=PREFIX)
     _add_docs(app)
-    _correct_openapi(app)
+    _correct_openapi(app, chosen.identity.kerberos)
     return Observe(app, chosen.walls, [Measured(), Addresses(chosen.walls), Audited(app)])
 
 
-def _correct_openapi(app: FastAPI) -> None:
-    """What FastAPI would answer with 422 is answered with 400 here: the document must not say otherwise."""
+def _correct_openapi(app: FastAPI, kerberos: bool) -> None:
+    """What FastAPI would answer with 422 is answered with 400 here: the document must not say otherwise. Nor may it say
+    that tickets are taken where they are not."""
     document = app.openapi()  # kept by the app, and made of the routes that it has now
     for path in document["paths"].values():
         for operation in path.values():
@@ -114,6 +115,31 @@ def _correct_openapi(app: FastAPI) -> None:
                 operation["responses"].setdefault(str(status), _limited(status))
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
+    if kerberos:
+        _add_kerberos(document)
+
+
+def _add_kerberos(document: dict[str, Any]) -> None:
+    """Log-in with a Kerberos ticket, for OpenAPI."""
+    document["components"]["securitySchemes"]["kerberos"] = {
+        "type": "http",
+        "scheme": "negotiate",
+        "description": "A Kerberos ticket for `HTTP/` and the name in the lake's address, as SPNEGO (RFC 4559) has it.",
+    }
+    log_in = document["paths"][f"{PREFIX}/auth/token"]["post"]
+    log_in["security"] = [{}, {"kerberos": []}]
+    log_in["description"] += (
+        "\n\nOr with a Kerberos ticket in the header `Authorization: Negotiate …`, and at most `project` and `domain` "
+        "in the body; the realm says which domain the user is in. A body that proves nothing is answered with 401 and "
+        "`WWW-Authenticate: Negotiate`."
+    )
+    header = {"schema": {"type": "string"}, "description": "`Negotiate`, where a ticket would do."}
+    log_in["responses"]["401"]["headers"] = {"WWW-Authenticate": header}
+    proof = {
+        "schema": {"type": "string"},
+        "description": "`Negotiate …`: proves to who showed a ticket whom they talk to.",
+    }
+    log_in["responses"]["201"]["headers"] = {"WWW-Authenticate": proof}
 
 
 def _limited(status: int) -> dict[str, Any]:

@@ -67,6 +67,11 @@ def unauthorized(message: str) -> ApiError:
     return ApiError(401, "unauthorized", message, headers={"WWW-Authenticate": "Keystone"})
 
 
+def ticket_wanted(message: str) -> ApiError:
+    """401 that asks for a Kerberos ticket, or for another one (RFC 4559)."""
+    return ApiError(401, "unauthorized", message, headers={"WWW-Authenticate": "Negotiate"})
+
+
 def forbidden(message: str) -> ApiError:
     """403."""
     return ApiError(403, "forbidden", message)

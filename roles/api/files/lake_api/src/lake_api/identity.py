@@ -27,7 +27,7 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 from neocampus_lake.times import parse_time
 
-from .errors import ApiError, ServiceAway, bad_request, forbidden, unauthorized
+from .errors import ApiError, ServiceAway, bad_request, forbidden, ticket_wanted, unauthorized
 from .paging import moment
 from .revocations import Kind, Revocations, digest
 from .settings import Identity as IdentitySettings
@@ -177,6 +177,30 @@ class Keystone:
                 if error.http_status == 429:
                     raise ServiceAway("Keystone", "Keystone takes no more log-ins now; try again later") from None
         raise unauthorized(refused)
+
+    async def log_in_by_ticket(self, ticket: str, refused: str) -> tuple[Identity, str | None]:
+        """A token of no project for who has the Kerberos `ticket` (base64), and what proves to the client that Keystone
+        understood it, if that was wanted. ApiError 401, that says `refused`, or 503.
+
+        A ticket can be shown once: tokens of projects are had from this one.
+        """
+        auth = {"identity": {"methods": ["kerberos"], "kerberos": {}}, "scope": "unscoped"}
+        sent = {"Authorization": f"Negotiate {ticket}"}
+
+        def ask(url: str, session: Session) -> tuple[Identity, str | None]:
+            answer = session.post(
+                f"{url}/auth/tokens", json={"auth": auth}, headers=sent, authenticated=False, log=False
+            )
+            proof = answer.headers.get("WWW-Authenticate", "")
+            identity = _identity(answer.headers["X-Subject-Token"], answer.json()["token"])
+            return identity, proof if proof.startswith("Negotiate ") else None
+
+        try:
+            return await self._ask(ask)
+        except keystone.HTTPClientError as error:
+            if error.http_status == 429:
+                raise ServiceAway("Keystone", "Keystone takes no more log-ins now; try again later") from None
+            raise ticket_wanted(refused) from None
 
     async def ask_as(
         self,

@@ -55,6 +55,8 @@ class Identity(_Section):
     project_domain: str = "Default"
     people_domain: str = "campus"
     """Domain of users and projects when a log-in names none."""
+    kerberos: bool = False
+    """Whether people may log in with a Kerberos ticket, which Keystone then has to accept."""
     cache_seconds: float = Field(default=60, ge=0)
     """How long a validated token is believed; a revoked one is refused after this time at the latest."""
     cache_tokens: int = Field(default=10_000, ge=1)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from .. import identity as identities
 from .. import paging
-from ..errors import ApiError, bad_request
+from ..errors import ApiError, bad_request, ticket_wanted
 from ..identity import Identity
 from ..lake import Anybody, Lake, TheLake
 from ..observe import client_of, note
@@ -22,7 +23,13 @@ from . import answers, errors
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 
+# Uvicorn and the edge take headers of this length: Active Directory's tickets have the groups of their user in them.
+_TICKET = re.compile(r"negotiate +([A-Za-z0-9+/]{1,65536}={0,2})", re.IGNORECASE)
+
 CredentialId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Its `id`.")]
+
+
+_NOTHING = "'username' and 'password' are required, or 'token', or 'application_credential'"
 
 
 class ApplicationSecret(BaseModel):
@@ -76,9 +83,14 @@ class Credentials(BaseModel):
                 raise ValueError("send 'token', or 'username' and 'password', not both")
             if self.project is None:
                 raise ValueError("'project' is required with 'token': say where to")
-        elif self.username is None or self.password is None:
-            raise ValueError("'username' and 'password' are required, or 'token', or 'application_credential'")
+        elif (self.username is None) != (self.password is None):
+            raise ValueError(_NOTHING)
         return self
+
+    @property
+    def empty(self) -> bool:
+        """Whether the body proves nothing."""
+        return self.username is None and self.token is None and self.application_credential is None
 
 
 class Named(BaseModel):
@@ -207,14 +219,36 @@ async def _by_password(lake: Lake, given: Credentials) -> Identity:
     return await lake.keystone.log_in(proof, given.project, domains, refused)
 
 
-async def _by_token(lake: Lake, given: Credentials) -> Identity:
+def _projects_domains(lake: Lake, given: Credentials) -> list[str]:
+    """Where a project is looked for that the user of a token goes to."""
     people = lake.settings.identity.people_domain
-    domains = [given.domain or people] + ([people] if given.domain not in (None, people) else [])
+    return [given.domain or people] + ([people] if given.domain not in (None, people) else [])
+
+
+async def _by_token(lake: Lake, given: Credentials) -> Identity:
+    domains = _projects_domains(lake, given)
     refused = (
         f"Keystone gave no token for project {given.project!r} (of domain {' or '.join(map(repr, domains))}): the "
         "token is not valid any more or is an application's, or its user has no role there"
     )
     return await lake.keystone.log_in(identities.by_token(_secret(given.token)), given.project, domains, refused)
+
+
+async def _by_ticket(lake: Lake, given: Credentials, ticket: str) -> tuple[Identity, str | None]:
+    """Whose the Kerberos ticket is, and what the client is shown in return."""
+    refused = (
+        "Keystone did not accept the Kerberos ticket: get a new one (kinit), check the clock and that it is for HTTP/ "
+        "with the name in the address that you use, and that the lake knows your realm and your name in its directory"
+    )
+    identity, proof = await lake.keystone.log_in_by_ticket(ticket, refused)
+    if given.project is None:
+        return identity, proof
+    domains = _projects_domains(lake, given)
+    refused = (
+        f"Keystone gave {identity.user!r} no token for project {given.project!r} (of domain "
+        f"{' or '.join(map(repr, domains))}): check project and domain, and that the user has a role there"
+    )
+    return await lake.keystone.log_in(identities.by_token(identity.token), given.project, domains, refused), proof
 
 
 async def _by_application(lake: Lake, given: ApplicationSecret) -> Identity:
@@ -258,6 +292,26 @@ def _user_key(domain: str, name: str) -> str:
     return f"user {domain}/{name}"
 
 
+def _ticket(lake: Lake, request: Request, given: Credentials) -> str | None:
+    """The Kerberos ticket that the request logs in with; None: with what its body has. ApiError 400, 401."""
+    shown = _TICKET.fullmatch(request.headers.get("Authorization", "").strip())
+    if not lake.settings.identity.kerberos:
+        if given.empty:
+            raise bad_request(f"body: {_NOTHING}")
+        return None
+    if not given.empty:
+        if shown:
+            raise bad_request("send a Kerberos ticket (Authorization: Negotiate) or what the body has, not both")
+        return None
+    if shown is None:
+        raise ticket_wanted(f"body: {_NOTHING}; or show a Kerberos ticket: Authorization: Negotiate")
+    if given.user_domain is not None:
+        raise bad_request(
+            "body 'user_domain': leave it out; the realm of a Kerberos ticket says which domain its user is in"
+        )
+    return shown[1]
+
+
 @router.post(
     "/token",
     status_code=201,
@@ -265,7 +319,7 @@ def _user_key(domain: str, name: str) -> str:
     response_model=Token,
     summary="Log in",
 )
-async def log_in(request: Request, credentials: Credentials, lake: TheLake) -> dict[str, Any]:
+async def log_in(request: Request, response: Response, credentials: Credentials, lake: TheLake) -> dict[str, Any]:
     """Get a token of Keystone. Send it in the header `X-Auth-Token` with every other request.
 
     With name and password, with an application credential, or with a token, for another project. After some failures
@@ -273,7 +327,12 @@ async def log_in(request: Request, credentials: Credentials, lake: TheLake) -> d
     """
     if credentials.username:
         note(request.scope, user=credentials.username, project=credentials.project)
-    if credentials.token:
+    ticket = _ticket(lake, request, credentials)
+    if ticket:
+        identity, proof = await _by_ticket(lake, credentials, ticket)
+        if proof:
+            response.headers["WWW-Authenticate"] = proof
+    elif credentials.token:
         identity = await _by_token(lake, credentials)
     else:
         identity = await _guarded(lake, credentials, client_of(request.scope))
