@@ -37,7 +37,10 @@ class ApplicationSecret(BaseModel):
 class Credentials(BaseModel):
     """Who logs in: a user with a password, the holder of a token that goes to another project, or an application."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"username": "ada", "password": "her-password", "project": "harbour"}]},
+    )
 
     username: str | None = Field(default=None, min_length=1, max_length=255)
     password: SecretStr | None = Field(default=None, min_length=1, max_length=4096)
@@ -123,7 +126,12 @@ class ProjectList(BaseModel):
 class NewCredential(BaseModel):
     """An application credential to be made."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"name": "dashboard", "roles": ["reader"], "expires_at": "2099-12-31T23:59:59Z"}]
+        },
+    )
 
     name: str = Field(min_length=1, max_length=255, description="Unique among the user's.")
     description: str = Field(default="", max_length=1000)
@@ -165,7 +173,9 @@ class CredentialList(BaseModel):
 class Passwords(BaseModel):
     """A new password, and the one until now."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"current": "her-password", "new": "another-password"}]}
+    )
 
     current: SecretStr = Field(min_length=1, max_length=4096)
     new: SecretStr = Field(min_length=1, max_length=4096)
