@@ -65,5 +65,6 @@ def test_no_secret_is_where_others_may_read(table, wanted):
 @pytest.mark.skipif(not PRINTED.exists(), reason="Ansible's output is kept by the scenarios; make walls makes its own")
 def test_ansible_printed_no_secret(wanted):
     printed = PRINTED.read_text(errors="replace")
-    assert "--- before" in printed and "+++ after" in printed  # differences of files are shown
+    if os.environ.get("REUSE") != "1":  # nodes that are there may have nothing to change
+        assert "--- before" in printed and "+++ after" in printed, "differences of files are not shown"
     assert named(printed, wanted) == ()
