@@ -110,7 +110,7 @@ walls: scanners ## Try the walls of the running local lake: all ports from every
 
 .PHONY: schemathesis
 schemathesis: tools ## Send the running API made-up requests, right ones and wrong ones (EXAMPLES=20)
-	python tests/contract/run.py --environment $(ENV) --examples $(or $(EXAMPLES),20) --markdown build/schemathesis.md
+	python tests/contract/made_up.py --environment $(ENV) --examples $(or $(EXAMPLES),20) --markdown build/schemathesis.md
 
 .PHONY: bench
 bench: tools ## Take the figures of the running local lake (docs/figures.md)

@@ -43,10 +43,10 @@ class Asking:
             if where == "path":
                 value = known.get(name) or str(self._example(parameter, "0"))
                 path = path.replace(f"{{{name}}}", quote(value, safe=""))
-            elif parameter.get("required") and where == "header":
+            elif where == "header" and (parameter.get("required") or "example" in parameter):
                 headers[name] = str(self._example(parameter))
-            elif parameter.get("required") or (where == "header" and "example" in parameter):
-                (params if where == "query" else headers)[name] = self._example(parameter)
+            elif where == "query" and parameter.get("required"):
+                params[name] = self._example(parameter)
         return Asked(path, params, headers, self._body(operation))
 
     def resolved(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -63,3 +63,27 @@ def test_a_parameter_without_example_is_told(document):
         Asking(document).of(
             "/x", {"parameters": [{"name": "measurement", "in": "query", "required": True, "schema": {}}]}, {}
         )
+
+
+ELSEWHERE = {"create_pull", "listen"}
+"""What a server of somebody, or a change stream, has to answer; as Keystone has for what is below /auth and /admin."""
+
+
+def test_a_whole_request_is_refused_for_nothing_but_who_asks(api, keystone, document, insert):
+    """Another project's member asks about a container: no answer says that the request is wrong."""
+    made = insert("rooms", "a.txt", b"a", None)
+    assert made.status_code == 201
+    token = keystone.give("other-token", "p2")
+    asking, wrong = Asking(document), []
+    for path, methods in document["paths"].items():
+        for verb, operation in methods.items():
+            if operation["operationId"] in ELSEWHERE or path.startswith(("/api/v1/admin", "/api/v1/auth")):
+                continue
+            asked = asking.of(path, operation, {"container": "rooms", "object_id": made.json()["swift_object_id"]})
+            given = dict(asked.body)
+            headers = {**asked.headers, **given.pop("headers", {}), "X-Auth-Token": token}
+            content = {"content": given.pop("data")} if "data" in given else {}
+            answer = api.request(verb, asked.path, params=asked.params, headers=headers, **given, **content)
+            if answer.status_code in (400, 415, 422):
+                wrong.append(f"{operation['operationId']}: {answer.status_code} {answer.text[:200]}")
+    assert wrong == []

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """schemathesis against the running API, through the edge: no fault of the server, no answer that its document has not.
 
-    python tests/contract/run.py [--environment local] [--role member …] [--examples 20] [--seconds 240]
+    python tests/contract/made_up.py [--environment local] [--role member …] [--examples 20] [--seconds 240]
                                  [--only OPERATION …] [--markdown FILE]
 
 Requests are made of the OpenAPI document, right ones and wrong ones, with the token of a reader, a member and an
