@@ -23,7 +23,8 @@ from asked import Asked, Asking  # noqa: E402
 
 SECRET = "only the project may read this"
 MAKING = {"insert", "insert_many", "create_upload", "create_pull", "upload_options", "set_demand"}
-"""Routes that take the name of a container that is not there: a project has its own of any name."""
+"""Routes that take the name of a container that is not there: a project has its own of any name. Others than the
+container's project are to name another one, so that they have none of this name after it."""
 LAKE_WIDE = {"create_user", "change_user", "create_project", "change_project", "delete_project", "set_quota"}
 """Routes of administration that are only for the administrator of the lake."""
 KEYSTONES = {"get_user", "get_project", "drop_credential", "grant_role", "revoke_role"}
@@ -36,8 +37,8 @@ BY_PEOPLE = {"make_credential"}
 OWN_ACCOUNT = {"log_in", "change_password"}
 """Routes that are sent nothing: a wrong password would count as a failed log-in, the right one would change the account
 that the next test needs."""
-NOWHERE = {"create_pull"}
-"""Routes whose example names a server that is not there: that is told with 400, to who may use them."""
+NOWHERE = {"create_pull", "set_demand"}
+"""Routes whose example names a server, or a model, that is not there: that is told with 400, to who may use them."""
 LAST = ("delete_container", "delete_many", "delete_object", "log_out")
 """What takes away that which the others ask for."""
 MADE = {
@@ -177,7 +178,7 @@ def ask(person: Any, somebody: Somebody, route: Route, asked: Asked) -> tuple[in
 def take_away(person: Any, somebody: Somebody, route: Route, asked: Asked, answer: Any) -> None:
     """What the request of a route in MADE made, a user, or an upload."""
     if route.name in MADE:
-        container = asked.path.split("/")[2]
+        container = asked.path.removeprefix("/containers/").split("/")[0]
         path = MADE[route.name].format(id=answer.json()["id"], container=container)
         gone = person.call("DELETE", path, token=somebody.token)
     elif route.name == "create_upload":
@@ -200,7 +201,8 @@ def test_every_route_answers_everybody_as_it_has_to(member, document, routes, ev
         assert inserted.status_code == 201, inserted.text
         known = {"container": container, "object_id": inserted.json()["swift_object_id"]}
         for route in routes:
-            asked = asking.of(route.path, route.operation, known)
+            other = {"container": f"{container}-own"} if route.name in MAKING and not somebody.own else {}
+            asked = asking.of(route.path, route.operation, known | other)
             status, text = ask(member, somebody, route, asked)
             sent += 1
             told = not somebody.own and (SECRET in text or "secret.txt" in text)

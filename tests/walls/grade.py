@@ -68,6 +68,7 @@ WORSE = {"CRITICAL": "F", "HIGH": "C"}
 PASSED_OVER = {
     "cert_revocation": "the lake's own authority publishes no list of revoked certificates",
     "DNS_CAArecord": "a name that is not in public DNS",
+    "cipher_order": "all ciphers are strong ones, so that clients choose what is fastest for them (Mozilla's guide)",
 }
 """Findings that say nothing of the server, or only of public authorities, and why."""
 SECONDS = 600.0

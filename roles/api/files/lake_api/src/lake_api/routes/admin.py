@@ -232,8 +232,10 @@ async def _domain_id(lake: Lake, identity: Identity, name: str | None) -> str:
     else:
         own = await _ask_project(lake, identity, identity.project_id or "")
         ids = [str(own["domain_id"])] if wanted == identity.project_domain else []
+    if not ids and not identity.everywhere:  # whether there is one is nothing to this person
+        raise forbidden(f"domain {wanted!r} is not the one of your project: you administer nothing there")
     if not ids:
-        raise bad_request(f"there is no domain {wanted!r} that you may administer; check 'domain'", "unknown_domain")
+        raise bad_request(f"there is no domain {wanted!r}; check 'domain'", "unknown_domain")
     return ids[0]
 
 
