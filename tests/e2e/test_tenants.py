@@ -30,7 +30,7 @@ LAKE_WIDE = {"create_user", "change_user", "create_project", "change_project", "
 KEYSTONES = {"get_user", "get_project", "drop_credential", "grant_role", "revoke_role"}
 """Routes where Keystone's rules refuse what does not exist, or is not one's own, to who is not the lake's
 administrator; and, to who is logged in with an application credential, another one."""
-OF_A_PROJECT = {"list_credentials", "make_credential"}
+OF_A_PROJECT = {"make_credential"}
 """Routes without a role that are about the token's project, which one of no project has not."""
 BY_PEOPLE = {"make_credential"}
 """Routes that are not for who is logged in with an application credential."""

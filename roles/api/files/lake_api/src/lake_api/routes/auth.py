@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from .. import identity as identities
 from .. import paging
-from ..errors import ApiError, bad_request
+from ..errors import ApiError, bad_request, forbidden
 from ..identity import Identity
 from ..lake import Anybody, Lake, TheLake
 from ..observe import client_of, note
@@ -369,7 +369,7 @@ async def make_credential(request: Request, new: NewCredential, identity: Anybod
     """What a program may log in with as this user, in the token's project: no password need lie beside it, and it can
     be taken back alone. The secret is shown this once."""
     if identity.project_id is None:
-        raise bad_request("the token belongs to no project; log in again with the project that the program works in")
+        raise forbidden("the token belongs to no project; log in again with the project that the program works in")
     unknown = sorted(set(new.roles or []) - identity.roles)
     if unknown:
         raise bad_request(
