@@ -76,8 +76,12 @@ unit: tools ## Run the unit tests
 sanity: tools ## Run ansible-test sanity on the collection
 	@tools/sanity
 
+.PHONY: scanners
+scanners: tools
+	@tools/scanners
+
 .PHONY: lake-test
-lake-test: engine ## Deploy a lake of its own, try it from outside and inside, remove it
+lake-test: engine scanners ## Deploy a lake of its own, try it from outside and inside, remove it
 	@tools/scenario default
 
 .PHONY: molecule
@@ -100,9 +104,21 @@ uploads-fault: tools ## Kill client, API and Swift proxies during an upload of 1
 swift-functional: tools ## Run Swift's own functional tests against the running local lake
 	python tests/swift_functional/run.py --environment $(ENV) --markdown build/swift-functional.md
 
+.PHONY: walls
+walls: scanners ## Try the walls of the running local lake: all ports from everywhere, TLS, the edge's grade, secrets (docs/walls.md)
+	python tests/walls/walls.py --environment $(ENV) --markdown build/walls.md $(WALLS)
+
+.PHONY: schemathesis
+schemathesis: tools ## Send the running API made-up requests, right ones and wrong ones (EXAMPLES=20)
+	python tests/contract/made_up.py --environment $(ENV) --examples $(or $(EXAMPLES),20) --markdown build/schemathesis.md
+
 .PHONY: bench
 bench: tools ## Take the figures of the running local lake (docs/figures.md)
 	python tests/bench/figures.py
+
+.PHONY: bench-clients
+bench-clients: tools ## Have many clients use the API at once for a minute: no error, p95 of each kind (CLIENTS=200 PAUSE=1)
+	python tests/bench/clients.py --clients $(or $(CLIENTS),200) --pause $(or $(PAUSE),1) --markdown build/clients.md
 
 .PHONY: bench-drain
 bench-drain: tools ## Measure how fast stored objects get into gold once the event path is let go (OBJECTS="1000 10000 50000")

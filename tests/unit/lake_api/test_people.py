@@ -250,6 +250,13 @@ def test_administrator_of_a_project_is_confined_to_it(api, boss, answers, error_
         error_of(api.request(method, f"/api/v1/admin/{path}", headers=boss, json=body), 403, "forbidden")
 
 
+def test_a_domain_of_others_is_refused_whether_or_not_there_is_one(api, boss, answers, error_of):
+    answers("GET", "/projects/p1", {"project": PROJECTS[1]})
+    new = {"name": "eve", "password": "s3cr3t-guess", "domain": "elsewhere"}
+    error_of(api.post("/api/v1/admin/users", headers=boss, json=new), 403, "forbidden")
+    error_of(api.get("/api/v1/admin/groups?domain=elsewhere", headers=boss), 403, "forbidden")
+
+
 def test_keystone_has_the_last_word(api, boss, answers, error_of):
     answers("GET", "/users/u2", refused(403), 403)
     error_of(api.get("/api/v1/admin/users/u2", headers=boss), 403, "forbidden")

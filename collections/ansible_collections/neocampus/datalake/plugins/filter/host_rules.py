@@ -19,7 +19,8 @@ options:
   _input:
     description:
       - Flows, each with C(name), C(network), C(port) (number or list), C(proto) (V(tcp) unless said), C(to) (group or
-        list of groups) and C(from) (list of groups, V(network) for the whole network, V(any) for everybody).
+        list of groups) and C(from) (list of groups, V(network) for the whole network, V(any) for everybody). Other keys
+        are for readers and tests.
         With C(where_present) a host of C(to) that is not on the network is passed over; without it that is an error.
     type: list
     elements: dict

@@ -28,7 +28,7 @@ from .auth import Project, ProjectList
 router = APIRouter(tags=["administration"])
 
 Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Its `id`.")]
-RoleName = Annotated[str, Path(min_length=1, max_length=255, description="The role's name.")]
+RoleName = Annotated[str, Path(min_length=1, max_length=255, description="The role's name.", examples=["reader"])]
 Kind = Annotated[Literal["users", "groups"], Path(description="Whose role it is.")]
 _NAME = Field(default=None, min_length=1, max_length=255, description="Exactly this one.")
 _DOMAIN = Field(default=None, min_length=1, max_length=255, description="Name of their domain; people's when left out.")
@@ -51,7 +51,14 @@ class UserList(BaseModel):
 class NewUser(BaseModel):
     """An account that Keystone keeps itself."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"name": "probe", "password": "a-long-password", "domain": "Default", "description": "A sensor gateway"}
+            ]
+        },
+    )
 
     name: str = Field(min_length=1, max_length=255)
     password: SecretStr = Field(min_length=1, max_length=4096)
@@ -64,7 +71,9 @@ class NewUser(BaseModel):
 class UserChange(BaseModel):
     """What is to change; the rest stays."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"description": "Has left", "enabled": False}]}
+    )
 
     email: str | None = Field(default=None, max_length=255)
     description: str | None = Field(default=None, max_length=1000)
@@ -87,7 +96,9 @@ class GroupList(BaseModel):
 class NewProject(BaseModel):
     """A project to be made."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"name": "harbour", "description": "Sensors of the harbour"}]}
+    )
 
     name: str = Field(min_length=1, max_length=64)
     domain: str | None = Field(default=None, min_length=1, max_length=255, description="People's when left out.")
@@ -98,7 +109,9 @@ class NewProject(BaseModel):
 class ProjectChange(BaseModel):
     """What is to change; the rest stays."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"description": "Sensors of both harbours"}]}
+    )
 
     name: str | None = Field(default=None, min_length=1, max_length=64)
     description: str | None = Field(default=None, max_length=1000)
@@ -139,7 +152,7 @@ class AssignmentList(BaseModel):
 class Webhook(BaseModel):
     """Whether what is put into a container is processed."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"enabled": True}]})
 
     enabled: bool
 
@@ -219,8 +232,10 @@ async def _domain_id(lake: Lake, identity: Identity, name: str | None) -> str:
     else:
         own = await _ask_project(lake, identity, identity.project_id or "")
         ids = [str(own["domain_id"])] if wanted == identity.project_domain else []
+    if not ids and not identity.everywhere:  # whether there is one is nothing to this person
+        raise forbidden(f"domain {wanted!r} is not the one of your project: you administer nothing there")
     if not ids:
-        raise bad_request(f"there is no domain {wanted!r} that you may administer; check 'domain'", "unknown_domain")
+        raise bad_request(f"there is no domain {wanted!r}; check 'domain'", "unknown_domain")
     return ids[0]
 
 

@@ -99,7 +99,9 @@ class RulesForm(BaseModel):
 
 
 class Note(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"note": "The sensor was replaced that day."}]}
+    )
 
     note: str = Field(default="", max_length=MAX_NOTE, description="What was found out about it.")
 
@@ -150,7 +152,8 @@ def _published() -> dict[str, Any]:
     return found
 
 
-_RULES_BODY = {"required": True, "content": {"application/json": {"schema": _published()}}}
+_RULES = {"rules": [{"name": "rooms", "match": {"measurement": "celsius"}, "bounds": {"min": -10, "max": 50}}]}
+_RULES_BODY = {"required": True, "content": {"application/json": {"schema": _published(), "example": _RULES}}}
 
 
 @router.get("/anomalies", responses=answers(200, Anomalies, 400, 401, 403, 404, 503), summary="Anomalies")

@@ -15,7 +15,7 @@ from fastapi.responses import Response, StreamingResponse
 from neocampus_lake.catalogue import Wanted
 from neocampus_lake.documents import check_object_id, to_json
 from neocampus_lake.states import STORED
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from ..archives import Archive
 from ..errors import ApiError, not_found
@@ -37,6 +37,8 @@ _limiters: dict[int, anyio.CapacityLimiter] = {}
 class ArchiveOf(Filters):
     """Which objects: by id, or by the filters of the list; all of the container where nothing is given. Only what is
     stored is meant."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"content_type": "image/*", "metadata": True}]})
 
     ids: list[str] = Field(default=[], max_length=100_000)
     metadata: bool = Field(default=False, description="With their documents, as `metadata.json`.")

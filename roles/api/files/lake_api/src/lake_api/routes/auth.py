@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from .. import identity as identities
 from .. import paging
-from ..errors import ApiError, bad_request, ticket_wanted
+from ..errors import ApiError, bad_request, forbidden, ticket_wanted
 from ..identity import Identity
 from ..lake import Anybody, Lake, TheLake
 from ..observe import client_of, note
@@ -44,7 +44,10 @@ class ApplicationSecret(BaseModel):
 class Credentials(BaseModel):
     """Who logs in: a user with a password, the holder of a token that goes to another project, or an application."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"username": "ada", "password": "her-password", "project": "harbour"}]},
+    )
 
     username: str | None = Field(default=None, min_length=1, max_length=255)
     password: SecretStr | None = Field(default=None, min_length=1, max_length=4096)
@@ -135,7 +138,12 @@ class ProjectList(BaseModel):
 class NewCredential(BaseModel):
     """An application credential to be made."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"name": "dashboard", "roles": ["reader"], "expires_at": "2099-12-31T23:59:59Z"}]
+        },
+    )
 
     name: str = Field(min_length=1, max_length=255, description="Unique among the user's.")
     description: str = Field(default="", max_length=1000)
@@ -177,7 +185,9 @@ class CredentialList(BaseModel):
 class Passwords(BaseModel):
     """A new password, and the one until now."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"current": "her-password", "new": "another-password"}]}
+    )
 
     current: SecretStr = Field(min_length=1, max_length=4096)
     new: SecretStr = Field(min_length=1, max_length=4096)
@@ -418,7 +428,7 @@ async def make_credential(request: Request, new: NewCredential, identity: Anybod
     """What a program may log in with as this user, in the token's project: no password need lie beside it, and it can
     be taken back alone. The secret is shown this once."""
     if identity.project_id is None:
-        raise bad_request("the token belongs to no project; log in again with the project that the program works in")
+        raise forbidden("the token belongs to no project; log in again with the project that the program works in")
     unknown = sorted(set(new.roles or []) - identity.roles)
     if unknown:
         raise bad_request(

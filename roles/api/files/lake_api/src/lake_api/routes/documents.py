@@ -32,7 +32,7 @@ router = APIRouter(prefix="/containers/{container}", tags=["documents"])
 PIECE = 256 * 1024
 _ID = re.compile(r"([1-9][0-9]{0,18})-(0|[1-9][0-9]{0,17})")
 
-DocumentId = Annotated[str, Path(max_length=40, description="The `lake.id` of a document.")]
+DocumentId = Annotated[str, Path(max_length=40, description="The `lake.id` of a document.", examples=["17-0"])]
 FileName = Annotated[str, Path(max_length=1000, description="The `name` of a file.")]
 
 

@@ -92,7 +92,9 @@ class SimilarImages(BaseModel):
 
 
 class ImageQuery(paging.Paged):
-    object: str = Field(min_length=1, max_length=200, description="The `name` of one of `…/graph/objects`.")
+    object: str = Field(
+        min_length=1, max_length=200, description="The `name` of one of `…/graph/objects`.", examples=["cup"]
+    )
 
 
 def _no_image(container: str, object_id: str) -> ApiError:

@@ -70,7 +70,12 @@ class ModelField(BaseModel):
 class ModelDeclaration(BaseModel):
     """What a model says."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"label": "room-sensor", "metadata": [{"name": "room", "type": "text", "required": True}]}]
+        },
+    )
 
     label: str = Field(description="Its name.", examples=["room-sensor"])
     description: str = ""
@@ -134,7 +139,7 @@ class Validation(BaseModel):
 
 
 class Tried(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"other_data": {"room": "u4/302"}}]})
 
     other_data: dict[str, Any] = Field(examples=[{"room": "u4/302"}])
     content_type: str = Field(default="application/octet-stream", max_length=255, description="Type of the object.")
@@ -156,7 +161,9 @@ class DemandForm(BaseModel):
 
 
 class Demanded(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"model": "room-sensor", "enforced": False}]}
+    )
 
     model: str = Field(min_length=1, max_length=100, description="Label or id of a model.")
     version: int | None = Field(default=None, ge=1, le=MAX_VERSION, description="Null: always the newest.")

@@ -67,15 +67,15 @@ DELETED_AT_ONCE = 1000
 """How many objects one request deletes."""
 _EDIT_TRIES = 5
 _FILE = {"type": "string", "format": "binary"}
+_METADATA = {"application": "comfort of rooms", "other_data": {"room": "u4/302"}}
 
 
-def _form(metadata: dict[str, Any], file: dict[str, Any]) -> dict[str, Any]:
-    """A multipart form, for OpenAPI."""
+def _form(metadata: dict[str, Any], file: dict[str, Any], contents: str | list[str]) -> dict[str, Any]:
+    """A multipart form, for OpenAPI; an example has such CONTENTS."""
     schema = {"type": "object", "required": ["file"], "properties": {"metadata": metadata, "file": file}}
     encoding = {"metadata": {"contentType": "application/json"}}
-    return {
-        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema, "encoding": encoding}}}
-    }
+    form = {"schema": schema, "encoding": encoding, "example": {"metadata": _METADATA, "file": contents}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": form}}}
 
 
 _ONE = _form(
@@ -85,6 +85,7 @@ _ONE = _form(
         "large file then streams; else it waits on the API's disk, up to a limit, until the form ends.",
     },
     _FILE,
+    "the file's bytes",
 )
 _MANY = _form(
     {
@@ -93,6 +94,7 @@ _MANY = _form(
         "set, for all files; or a list with such an object, which may be empty, for each file in their order.",
     },
     {"type": "array", "items": _FILE, "description": "A part `file` for each file."},
+    ["the bytes of one file", "those of another"],
 )
 
 
@@ -102,6 +104,7 @@ _FIELDS = {
     "key by key.",
     "properties": {name: {} for name in sorted(EDITABLE_FIELDS)},
     "additionalProperties": False,
+    "examples": [_METADATA],
 }
 _PATCH: dict[str, Any] = {
     "required": True,
@@ -132,7 +135,7 @@ class EditQuery(BaseModel):
 class Ids(BaseModel):
     """Objects by their ids."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"ids": ["17", "18"]}]})
 
     ids: list[str] = Field(min_length=1, max_length=DELETED_AT_ONCE)
 

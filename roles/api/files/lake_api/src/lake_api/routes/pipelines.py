@@ -51,6 +51,7 @@ _FORM = {
                 },
             },
             "encoding": {"metadata": {"contentType": "application/json"}},
+            "example": {"metadata": {"application": "comfort of rooms"}, "file": "room,value\nu4/302,21.5\n"},
         }
     },
 }
@@ -93,7 +94,13 @@ class DryRun(BaseModel):
 class Again(BaseModel):
     """Which objects; what is given has to hold together."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        json_schema_extra={
+            "examples": [{"from": "2030-05-01T00:00:00Z", "to": "2030-05-02T00:00:00Z", "dry_run": True}]
+        },
+    )
 
     ids: list[str] = Field(default=[], max_length=REPLAYED)
     start: paging.Time = Field(default=None, alias="from", description="ISO 8601; made at this time or later.")

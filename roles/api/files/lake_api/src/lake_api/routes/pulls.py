@@ -24,13 +24,23 @@ from .objects import Container
 
 router = APIRouter(prefix="/containers/{container}/pulls", tags=["pulls"])
 
-PullId = Annotated[str, Path(description="The pull's `id`.", pattern="^[0-9a-f]{32}$")]
+PullId = Annotated[
+    str, Path(description="The pull's `id`.", pattern="^[0-9a-f]{32}$", examples=["5b1f0d9c7a3e4f2886d0c1b2a3948576"])
+]
+
+
+_EXAMPLE = {
+    "url": "sftp://reader@station.example.org/data/*.csv",
+    "host_key": "SHA256:rkq0TYYv2MpsiYyGEyBO1Rg4NnCo1WGFxdUWbPtzjHg",
+    "password": "its-password",
+    "schedule": "6h",
+}
 
 
 class NewPull(BaseModel):
     """From where, by which right, and when."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
     url: str | None = Field(
         default=None, max_length=4096, description="`sftp://user@host:port/path`, instead of the next four."

@@ -27,7 +27,9 @@ from ..upload_store import ASSEMBLING, DONE, EXPIRED, FAILED, OVER, STATUSES, TE
 from . import answers, errors
 from .objects import Container
 
-UploadId = Annotated[str, Path(description="The upload's `id`.", pattern="^[0-9a-f]{32}$")]
+UploadId = Annotated[
+    str, Path(description="The upload's `id`.", pattern="^[0-9a-f]{32}$", examples=["6f1c0d3e5b2a49788c7d6e5f4a3b2c1d"])
+]
 
 
 class TusRoute(APIRoute):
@@ -117,7 +119,8 @@ _CREATE = {
         {
             "name": "Upload-Length",
             "in": "header",
-            "schema": {"type": "integer"},
+            "schema": {"type": "integer", "minimum": 0},
+            "example": 1073741824,
             "description": "Bytes that the upload is to have; not with `Upload-Concat: final`.",
         },
         {
@@ -141,7 +144,13 @@ _PATCH = {
     "parameters": [
         _TUS,
         _CHECKSUM,
-        {"name": "Upload-Offset", "in": "header", "required": True, "schema": {"type": "integer"}},
+        {
+            "name": "Upload-Offset",
+            "in": "header",
+            "required": True,
+            "schema": {"type": "integer", "minimum": 0},
+            "example": 0,
+        },
     ],
     "requestBody": {"required": True, **_BODY},
 }

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from neocampus_lake import search as words
 from neocampus_lake.catalogue import Wanted
 from neocampus_lake.documents import to_json
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from .. import conditions, paging
 from ..identity import Identity
@@ -33,6 +33,8 @@ Facet = Literal["content_type", "container", "application", "user", "month", "me
 
 class Search(paging.Paged, Filters, Chosen):
     """What is looked for; what is given has to hold together."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "room u4*", "content_type": "text/csv"}]})
 
     order: Literal["oldest", "newest"] = Field(default="newest", description="By id, which grows with time.")
     text: str | None = Field(

@@ -54,11 +54,15 @@ class Points(BaseModel):
 
 
 class TopicQuery(paging.Paged):
-    measurement: str = Field(min_length=1, max_length=1024, description="One of `…/measurements`.")
+    measurement: str = Field(
+        min_length=1, max_length=1024, description="One of `…/measurements`.", examples=["celsius"]
+    )
 
 
 class PointQuery(paging.Between):
-    measurement: str = Field(min_length=1, max_length=1024, description="One of `…/measurements`.")
+    measurement: str = Field(
+        min_length=1, max_length=1024, description="One of `…/measurements`.", examples=["celsius"]
+    )
     topic: list[Annotated[str, Field(min_length=1, max_length=1024)]] = Field(
         default=[], max_length=100, description="One of `…/topics`, or several; all when left out."
     )

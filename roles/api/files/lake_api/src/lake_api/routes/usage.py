@@ -28,7 +28,9 @@ _LARGEST = 2**63 - 1
 class Quota(BaseModel):
     """Limits; null: there is none."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"bytes": 10737418240, "objects": 100000}]}
+    )
 
     bytes: int | None = Field(default=None, ge=0, le=_LARGEST, description="Of all objects together.")
     objects: int | None = Field(default=None, ge=0, le=_LARGEST)
