@@ -14,7 +14,12 @@ COMMON = ROOT / "inventories/common/group_vars/all"
 NAMES = yaml.safe_load((COMMON / "secret_names.yml").read_text())
 ACCOUNTS = yaml.safe_load((COMMON / "accounts.yml").read_text())["lake_account_names"]
 SECRETS = NAMES["lake_secret_tokens"] + NAMES["lake_secret_keys"] + NAMES["lake_secret_keyfiles"]
-WAYS = [list(ACCOUNTS), NAMES["lake_secrets_doubled"], NAMES["lake_secrets_exchanged"], list(NAMES["lake_secrets_never"])]
+WAYS = [
+    list(ACCOUNTS),
+    NAMES["lake_secrets_doubled"],
+    NAMES["lake_secrets_exchanged"],
+    list(NAMES["lake_secrets_never"]),
+]
 
 
 @pytest.mark.parametrize("secret", SECRETS)

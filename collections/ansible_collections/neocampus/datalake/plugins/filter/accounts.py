@@ -32,7 +32,7 @@ options:
     elements: str
     default: []
   besides:
-    description: Password of the account that is not in use, by the name of the secret. Not there, it has none, and is absent.
+    description: Password of the account that is not in use, by the name of the secret. One without is absent.
     type: dict
     default: {}
 """

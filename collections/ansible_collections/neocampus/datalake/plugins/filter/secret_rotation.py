@@ -25,7 +25,7 @@ options:
     type: dict
     required: true
   new:
-    description: New values by name, for a rotation that begins. Nothing else is rotated. Ignored while one is under way.
+    description: New values by name, for a rotation that begins. Ignored while one is under way.
     type: dict
     default: {}
   accounts:

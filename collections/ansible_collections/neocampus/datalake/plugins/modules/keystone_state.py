@@ -320,7 +320,7 @@ class State:
             if found is not None:
                 path = f"/users/{found['id']}"
                 what = f"user {domain}/{name}"
-                self._change(what, "removed", {}, None, lambda: self._keystone.call("DELETE", path))
+                self._change(what, "removed", {"exists": True}, {}, lambda: self._keystone.call("DELETE", path))
             return
         if not wanted.get("password"):
             raise KeystoneError(f"user {domain}/{name} has no password")

@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument(
         "--renew-secrets",
         action="store_true",
-        help="do nothing but encrypt what pulls log in with anew, with the first of the keys, so that the others can go",
+        help="only encrypt anew what pulls log in with, with the first of the keys, so that the others can go",
     )
     given = parser.parse_args()
     if given.config:
