@@ -195,9 +195,11 @@ class Doors:
         "except neo4j.exceptions.AuthError:\n"
         "    print('shut')\n"
     )
-    PSQL = 'PGPASSWORD=$(cat) exec psql -w -qAtc "SELECT 'open'" "host=127.0.0.1 sslmode=require dbname=$1 user=$2" 2>&1'
+    PSQL = (
+        'PGPASSWORD=$(cat) exec psql -w -qAtc "SELECT \'open\'" "host=127.0.0.1 sslmode=require dbname=$1 user=$2" 2>&1'
+    )
     REDIS = (
-        "REDISCLI_AUTH=$(cat) exec redis-cli -h 127.0.0.1 --tls --cacert /etc/pki/lake/ca.crt "
+        "REDISCLI_AUTH=$(cat); export REDISCLI_AUTH; exec redis-cli -h 127.0.0.1 --tls --cacert /etc/pki/lake/ca.crt "
         '--user "$1" --no-auth-warning PING </dev/null 2>&1'
     )
     LDAP = 'LDAPTLS_CACERT=/etc/pki/lake/ca.crt exec ldapwhoami -x -H "ldaps://$1" -D "$2" -y /dev/stdin 2>&1'
