@@ -47,6 +47,7 @@ COLUMNS = ("what", "requests", "failed", "longest")
 
 Secrets = dict[str, Any]
 Opens = Callable[[str, str], bool]
+Ask = Callable[[requests.Session], requests.Response]
 
 
 # --- those who use the lake ---
@@ -57,7 +58,7 @@ class Reader:
     """Asks the same again and again, once each time: an answer other than 2xx, or none, is a failure."""
 
     name: str
-    ask: Callable[[requests.Session], requests.Response]
+    ask: Ask
     session: requests.Session
     attempts: int = 0
     longest: float = 0.0
@@ -66,7 +67,18 @@ class Reader:
     def __post_init__(self) -> None:
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name=self.name, daemon=True)
-        self.start, self.join, self.stop = self._thread.start, self._thread.join, self._ending.set
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask no more; what is under way ends first."""
+        self._ending.set()
+
+    def join(self) -> None:
+        """Wait for the end."""
+        self._thread.join()
 
     def _work(self) -> None:
         while not self._ending.is_set():
@@ -103,6 +115,16 @@ def prepare(person: Person, container: str) -> dict[str, str]:
     return made
 
 
+def getting(url: str) -> Ask:
+    """A GET of an address."""
+    return lambda session: session.get(url, timeout=TIMEOUT)
+
+
+def posting(url: str, body: dict[str, Any]) -> Ask:
+    """A POST of a document to an address."""
+    return lambda session: session.post(url, json=body, timeout=TIMEOUT)
+
+
 def readers(person: Person, container: str, made: dict[str, str]) -> list[Reader]:
     """One for each kind of entry."""
     base = person.api(f"/containers/{container}")
@@ -125,16 +147,8 @@ def readers(person: Person, container: str, made: dict[str, str]) -> list[Reader
         "log-in": (person.api("/auth/token"), log_in | {"project": person.rc["OS_PROJECT_NAME"]}),
         "Keystone: log-in": (f"{person.rc['OS_AUTH_URL'].rstrip('/')}/auth/tokens", keystone),
     }
-    found = [
-        Reader(name, lambda session, url=url: session.get(url, timeout=TIMEOUT), person.session())
-        for name, url in gets.items()
-    ]
-    found += [
-        Reader(
-            name, lambda session, url=url, body=body: session.post(url, json=body, timeout=TIMEOUT), person.session()
-        )
-        for name, (url, body) in posts.items()
-    ]
+    found = [Reader(name, getting(url), person.session()) for name, url in gets.items()]
+    found += [Reader(name, posting(url, body), person.session()) for name, (url, body) in posts.items()]
     return found
 
 
@@ -369,7 +383,8 @@ def main() -> int:
     log = ROOT / "build/rotation.log"
     log.unlink(missing_ok=True)
     print(f"The rotation's own words go to {log}.", flush=True)
-    for one in (*clients, *reading):
+    users: list[Client | Reader] = [*clients, *reading]
+    for one in users:
         one.start()
     wrong = []
     began = time.monotonic()
@@ -380,9 +395,9 @@ def main() -> int:
     except RuntimeError as error:
         wrong.append(str(error))
     finally:
-        for one in (*clients, *reading):
+        for one in users:
             one.stop()
-        for one in (*clients, *reading):
+        for one in users:
             one.join()
     took = time.monotonic() - began
     outcome, waiting = settle(Check(person), clients, nodes, time.monotonic() + PATIENCE)
