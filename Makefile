@@ -46,6 +46,10 @@ nodes: engine ## Make the local nodes (containers with systemd), or mend a half-
 deploy: tools ## Deploy the lake of ENV, or bring it to the declared state
 	ansible-playbook -i $(INVENTORY) playbooks/site.yml
 
+.PHONY: rotate
+rotate: tools ## Give the running lake's secrets new values, without a failed request (SECRETS="mongodb_api redis_airflow" for some)
+	ansible-playbook -i $(INVENTORY) playbooks/rotate.yml -e lake_rotate='$(SECRETS)'
+
 .PHONY: demo
 demo: tools ## Do all set-up, deploy the local lake, put real files in, show what comes out
 	@tools/demo
@@ -99,6 +103,10 @@ faults: tools ## Break parts of the running local lake during an ingest, and see
 .PHONY: uploads-fault
 uploads-fault: tools ## Kill client, API and Swift proxies during an upload of 1 GiB to the running local lake (MIB=1024, PARALLEL=1, FAULTS="api")
 	python tests/faults/uploads.py --environment $(ENV) --mib $(or $(MIB),1024) --parallel $(or $(PARALLEL),1) --markdown build/uploads-fault.md $(FAULTS)
+
+.PHONY: rotation-test
+rotation-test: tools ## Rotate all secrets of the running local lake under load: no failed request, all in gold, no old secret works
+	python tests/faults/rotation.py --environment $(ENV) --markdown build/rotation.md $(SECRETS)
 
 .PHONY: swift-functional
 swift-functional: tools ## Run Swift's own functional tests against the running local lake

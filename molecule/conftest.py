@@ -29,9 +29,10 @@ def node() -> Callable[[str], Host]:
 
 @pytest.fixture(scope="session")
 def lake_secrets() -> dict[str, str]:
-    """The secrets of the deployed lake: name → text."""
+    """The secrets of the deployed lake: name → text. (The file says more, of their rotation.)"""
     file = Path(__file__).parent.parent / "build" / os.environ.get("LAKE_ENV", "test") / "secrets.yml"
-    secrets = yaml.safe_load(file.read_text())
+    said = yaml.safe_load(file.read_text())
+    secrets = {name: value for name, value in said.items() if name.startswith("lake_secret_")}
     people = secrets.pop("lake_secret_ldap_users")
     return {**secrets, **{f"password of {name}": password for name, password in people.items()}}
 

@@ -61,6 +61,14 @@ def test_users_of_postgresql_come_in_with_a_password_over_tls_alone(gold, passwo
     assert not psql(gold, "postgres", "", "SELECT 1")[0]
 
 
+def test_nobody_logs_in_as_a_deputy_that_is_not_in_use(gold, passwords):
+    for user, password in passwords.items():
+        assert not psql(gold, f"{user}_b", password, "SELECT 1")[0]
+    statement = "SELECT rolname, rolcanlogin, rolconfig FROM pg_roles WHERE rolname LIKE 'gold%b' ORDER BY 1"
+    shown = gold.check_output("psql --no-psqlrc -At -U postgres postgres -c %s", statement)
+    assert shown.splitlines() == ["gold_airflow_b|f|{role=gold_airflow}", "gold_api_b|f|{role=gold_api}"]
+
+
 def test_a_reader_of_postgresql_does_nothing_but_read(gold, passwords):
     for statement in (
         "CREATE SCHEMA mine",

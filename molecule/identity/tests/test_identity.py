@@ -196,6 +196,14 @@ def test_cache_lets_nobody_in_without_a_name(host):
     assert "NOAUTH" in answer
 
 
+def test_who_may_change_users_of_the_cache_may_do_nothing_else(host, lake_secrets):
+    ask = "redis-cli --tls --cacert /etc/pki/lake/ca.crt --user admin --no-auth-warning %s"
+    for command, answer in (("ACL LIST", "user keystone on"), ("DBSIZE", "NOPERM"), ("ACL DELUSER keystone", "NOPERM")):
+        command = ask.replace("%s", command)
+        said = host.check_output(f"REDISCLI_AUTH=%s {command} 2>&1 || true", lake_secrets["lake_secret_redis_admin"])
+        assert answer in said, command
+
+
 def test_database_lets_nobody_in_without_tls(host):
     refused = host.run("PGPASSWORD=x psql 'host=127.0.0.1 user=keystone dbname=keystone sslmode=disable' -c 'select 1'")
     assert refused.rc != 0

@@ -22,6 +22,7 @@ class FakeServer:
     def __init__(self, **users: tuple[str, bool]) -> None:
         self.known = users
         self.login = None
+        self.granted: dict[str, set[str]] = {}
         self.calls: list[tuple] = []
 
     def has_admin(self):
@@ -58,6 +59,13 @@ class FakeServer:
     def drop(self, name):
         self._change("drop", name)
         del self.known[name]
+
+    def readable(self, name):
+        return self.granted.get(name, set())
+
+    def let_read(self, name, databases):
+        self._change("read", name, *databases)
+        self.granted.setdefault(name, set()).update(databases)
 
 
 def user(name, password="pw", admin=False, state="present"):
@@ -104,6 +112,32 @@ def test_an_administrator_that_is_none_yet_is_made_one():
     server = FakeServer(admin=("pw", False), airflow=("pw", True), api=("pw", True))
     assert sync(server)
     assert server.calls == [("admin", "api", False), ("admin", "admin", True)]
+
+
+PAIR = [{**user("api"), "reads_like": "api_b"}, {**user("api_b"), "reads_like": "api"}]
+
+
+def test_a_new_account_is_let_read_what_the_other_one_may():
+    server = FakeServer(admin=("pw", True), api=("pw", False))
+    server.granted["api"] = {"campus", "air"}
+    assert sync(server, [user("admin", admin=True), *PAIR])
+    assert server.calls == [("create", "api_b", False), ("read", "api_b", "air", "campus")]
+    assert not sync(server, [user("admin", admin=True), *PAIR])
+
+
+def test_check_mode_lets_nobody_read():
+    server = FakeServer(admin=("pw", True), api=("pw", False))
+    server.granted["api"] = {"campus"}
+    assert sync(server, [user("admin", admin=True), *PAIR], check_mode=True)
+    assert server.calls == []
+
+
+def test_an_account_that_goes_is_no_model():
+    server = FakeServer(admin=("pw", True), api=("pw", False), api_b=("pw", False))
+    server.granted["api"] = {"campus"}
+    gone = {**user("api", state="absent"), "reads_like": "api_b"}
+    assert sync(server, [user("admin", admin=True), gone, PAIR[1]])
+    assert server.calls == [("drop", "api")]
 
 
 def test_a_user_is_dropped_and_others_are_left_alone():

@@ -156,6 +156,19 @@ def test_sets_a_password_that_no_longer_opens_and_never_shows_it(keystone):
     assert PASSWORD not in str((state.before, state.after, state.changes))
 
 
+def test_a_user_that_is_to_be_absent_is_removed_once(keystone):
+    run(keystone, **EVERYTHING)
+    gone = {"name": "swift", "state": "absent"}
+    assert run(keystone, users=[gone], check_mode=True).changes == ["user Default/swift: removed"]
+    assert run(keystone, users=[gone]).changes == ["user Default/swift: removed"]
+    assert run(keystone, users=[gone]).changes == []
+
+
+def test_a_user_without_a_password_is_refused(keystone):
+    with pytest.raises(module.KeystoneError, match="user Default/nobody has no password"):
+        run(keystone, users=[{"name": "nobody"}])
+
+
 def test_a_new_users_password_is_not_in_the_diff(keystone):
     state = run(keystone, **EVERYTHING)
     assert PASSWORD not in str((state.before, state.after, state.changes))

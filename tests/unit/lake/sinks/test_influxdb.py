@@ -37,6 +37,9 @@ def result(*series):
     return {"results": [{"statement_id": 0, "series": list(series)}]}
 
 
+USERS = {"columns": ["user", "admin"], "values": [["airflow", True], ["api", False], ["grafana", False]]}
+
+
 def form(call):
     return {key: values[0] for key, values in parse_qs(call.request.body).items()}
 
@@ -86,18 +89,26 @@ def test_a_server_that_is_away(http, influx):
 
 
 def test_a_database_is_made_once(http, influx):
-    http.post(URL + "/query", json=result())
+    http.post(URL + "/query", json=result(USERS))
     influx.ensure_database('ca"mpus', ["api"])
     influx.ensure_database('ca"mpus', ["api"])
     assert [form(call)["q"] for call in http.calls] == [
-        'CREATE DATABASE "ca\\"mpus"; GRANT READ ON "ca\\"mpus" TO "api"',
+        'CREATE DATABASE "ca\\"mpus"',
+        "SHOW USERS",
+        'GRANT READ ON "ca\\"mpus" TO "api"',
     ]
 
 
 def test_readers_of_every_database(http):
-    http.post(URL + "/query", json=result())
+    http.post(URL + "/query", json=result(USERS))
     InfluxDB(URL, "a", "b", readers=["api"]).ensure_database("x", ["grafana"])
-    assert form(http.calls[0])["q"] == 'CREATE DATABASE "x"; GRANT READ ON "x" TO "api"; GRANT READ ON "x" TO "grafana"'
+    assert form(http.calls[-1])["q"] == 'GRANT READ ON "x" TO "api"; GRANT READ ON "x" TO "grafana"'
+
+
+def test_the_account_of_a_reader_that_is_not_there_is_left_out(http):
+    http.post(URL + "/query", json=result(USERS))
+    InfluxDB(URL, "a", "b", readers=["api", "api_b"]).ensure_database("x")
+    assert form(http.calls[-1])["q"] == 'GRANT READ ON "x" TO "api"'
 
 
 def test_a_database_that_was_dropped_is_made_again(http, influx):

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bring Airflow's database to the state that its role declares: tables, roles, service accounts.
 
-Reads ``{"roles": {name: [[action, resource], …]}, "accounts": [{"name", "role", "password"}, …]}`` as JSON from
-standard input (so that no password stands on a command line), and prints what it changed, one line each; nothing when
-all was well.
+Reads ``{"roles": {name: [[action, resource], …]}, "accounts": [{"name", "role", "password", "state"}, …]}`` as JSON
+from standard input (so that no password stands on a command line), and prints what it changed, one line each; nothing
+when all was well. An account whose ``state`` is ``absent`` is removed, and needs no password.
 """
 
 from __future__ import annotations
@@ -54,11 +54,17 @@ def set_role(manager: FabAirflowSecurityManagerOverride, name: str, wanted: list
 
 
 def set_account(manager: FabAirflowSecurityManagerOverride, account: dict[str, Any]) -> bool:
-    """Make the account, active, with its password and only its role; whether something changed."""
+    """Make the account, active, with its password and only its role, or remove it; whether something changed."""
     from werkzeug.security import check_password_hash, generate_password_hash
 
     role = manager.find_role(account["role"]) or manager.add_role(account["role"])
     user = manager.find_user(username=account["name"])
+    if account.get("state") == "absent":
+        if user is None:
+            return False
+        manager.session.delete(user)
+        manager.session.commit()
+        return True
     if user is None:
         manager.add_user(
             username=account["name"],

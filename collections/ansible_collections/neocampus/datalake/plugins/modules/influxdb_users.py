@@ -19,7 +19,8 @@ description:
   - Any declared administrator whose password is accepted is used for the rest, so that one administrator's new password
     is set by another one.
     When all were changed at once, O(previous_passwords) helps.
-  - Rights on databases are not touched. Users that are not declared are left alone.
+  - Rights on databases are not touched, but for those of O(users[].reads_like). Users that are not declared are left
+    alone.
   - Statements go in the body of requests, and passwords of requests in a header, so that the server logs neither.
 options:
   url:
@@ -47,6 +48,10 @@ options:
         description: Whether the user may do everything, making databases and granting rights on them included.
         type: bool
         default: false
+      reads_like:
+        description: Name of another user. What that one may read, this one is let read too. Ignored where there is no
+          such user.
+        type: str
       state:
         description: Whether the user exists.
         type: str
@@ -217,6 +222,15 @@ class Server:
     def set_admin(self, name: str, admin: bool) -> None:
         self.query(("GRANT ALL PRIVILEGES TO %s" if admin else "REVOKE ALL PRIVILEGES FROM %s") % identifier(name))
 
+    def readable(self, name: str) -> set:
+        """Databases that the user is granted to read."""
+        rows = self.query(f"SHOW GRANTS FOR {identifier(name)}")
+        return {database for database, privilege in rows if privilege in ("READ", "ALL PRIVILEGES")}
+
+    def let_read(self, name: str, databases: list) -> None:
+        for database in databases:
+            self.query(f"GRANT READ ON {identifier(database)} TO {identifier(name)}")
+
     def drop(self, name: str) -> None:
         self.query(f"DROP USER {identifier(name)}")
 
@@ -278,7 +292,23 @@ def sync(server: Server, users: list, previous_passwords: list, check_mode: bool
                     server.login = (name, password)
             if present[name] != admin:
                 server.set_admin(name, admin)
+    share_rights(server, users, present, (before, after), check_mode)
     return before, after
+
+
+def share_rights(server: Server, users: list, present: dict, differences: tuple, check_mode: bool) -> None:
+    """Let users read what those may whom they are to be like; `present` are the users that were there before."""
+    gone = {user["name"] for user in users if user["state"] == "absent"}
+    for user in users:
+        name, model = user["name"], user.get("reads_like")
+        if name in gone or model in gone or model not in present:
+            continue
+        missing = sorted(server.readable(model) - (server.readable(name) if name in present else set()))
+        if missing:
+            for difference, reads in zip(differences, ([], missing)):
+                difference[name] = dict(difference.get(name) or {}, may_now_read=reads)
+            if not check_mode:
+                server.let_read(name, missing)
 
 
 def argument_spec() -> dict:
@@ -294,6 +324,7 @@ def argument_spec() -> dict:
                 name=dict(type="str", required=True),
                 password=dict(type="str", no_log=True),
                 admin=dict(type="bool", default=False),
+                reads_like=dict(type="str"),
                 state=dict(type="str", choices=["present", "absent"], default="present"),
             ),
         ),

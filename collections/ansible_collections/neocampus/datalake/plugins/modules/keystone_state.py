@@ -117,9 +117,8 @@ options:
         type: str
         default: Default
       password:
-        description: Password; set again where it no longer opens Keystone.
+        description: Password; set again where it no longer opens Keystone. Needed when the user is V(present).
         type: str
-        required: true
       description:
         description: What it is for.
         type: str
@@ -127,6 +126,11 @@ options:
         description: Options of the user, for instance C(ignore_lockout_failure_attempts).
         type: dict
         default: {}
+      state:
+        description: Whether the user exists. Its roles go with it.
+        type: str
+        choices: [present, absent]
+        default: present
   assignments:
     description: Who has which role where.
     type: list
@@ -312,6 +316,14 @@ class State:
         """A user with password, description and options."""
         domain, name = wanted["domain"], wanted["name"]
         found = self._find("user", name, domain)
+        if wanted.get("state") == "absent":
+            if found is not None:
+                path = f"/users/{found['id']}"
+                what = f"user {domain}/{name}"
+                self._change(what, "removed", {"exists": True}, {}, lambda: self._keystone.call("DELETE", path))
+            return
+        if not wanted.get("password"):
+            raise KeystoneError(f"user {domain}/{name} has no password")
         properties = _given(wanted, "description", "options")
         if found is None:
             self._sync("user", domain, name, None, dict(properties, password=wanted["password"]))
@@ -528,7 +540,12 @@ def argument_spec() -> dict[str, Any]:
         "projects": many(name=name, domain=domain, description=text),
         "roles": {"type": "list", "elements": "str", "default": []},
         "users": many(
-            name=name, domain=domain, password=password, description=text, options={"type": "dict", "default": {}}
+            name=name,
+            domain=domain,
+            password={"type": "str", "no_log": True},
+            description=text,
+            options={"type": "dict", "default": {}},
+            state={"type": "str", "choices": ["present", "absent"], "default": "present"},
         ),
         "assignments": many(role=name, user=text, group=text, actor_domain=domain, project=text, domain=domain),
         "services": many(name=name, type=name, description=text, endpoints={"type": "dict", "default": {}}),

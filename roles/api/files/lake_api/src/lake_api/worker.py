@@ -185,12 +185,26 @@ async def _main(chosen: settings.Settings) -> None:
         await lake.close()
 
 
+async def _renew_secrets(chosen: settings.Settings) -> int:
+    """Have the first key alone encrypt what pulls log in with; how many of them none of the keys fits."""
+    lake = Lake.connect(chosen)
+    try:
+        return await lake.pulls.renew_secrets() if lake.pulls.vault.usable else 0
+    finally:
+        await lake.close()
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(
         prog="lake-api-worker", description="Runs pulls and clears up after large uploads, for the API of the data lake"
     )
     parser.add_argument("--config", help=f"configuration file of the API (default: {settings.DEFAULT_CONFIG})")
+    parser.add_argument(
+        "--renew-secrets",
+        action="store_true",
+        help="only encrypt anew what pulls log in with, with the first of the keys, so that the others can go",
+    )
     given = parser.parse_args()
     if given.config:
         os.environ[settings.CONFIG_VARIABLE] = given.config
@@ -200,6 +214,14 @@ def main() -> None:
         said = "it is wrong (lake-api --check says where)" if isinstance(error, ValidationError) else str(error)
         sys.exit(f"lake-api-worker: the configuration can't be used: {said}")
     logging.config.dictConfig(log_config(chosen.server.log_level))
+    if given.renew_secrets:
+        try:
+            lost = asyncio.run(_renew_secrets(chosen))
+        except PyMongoError as error:
+            sys.exit(f"lake-api-worker: the secrets of pulls are not encrypted anew: {error}; try again")
+        if lost:
+            log.error("the secrets of %d pulls were encrypted with a key that is gone: make them again", lost)
+        return
     asyncio.run(_main(chosen))
 
 
