@@ -299,10 +299,11 @@ class MetadataStore:
         ids = [str(document["swift_object_id"]) for document in documents]
         with mongodb(f"write {_the_documents([*ids, *stored])}"):
             try:
-                result = self._documents(store).bulk_write([*writes, *_marks(stored)], ordered=False).bulk_api_result
+                done = self._documents(store).bulk_write([*writes, *_marks(stored)], ordered=False)
+                result: Mapping[str, Any] = done.bulk_api_result
             except BulkWriteError as error:
                 _only_duplicates(error)
-                result = present(error.details)
+                result = error.details or {}
         added = {str(item["_id"]) for item in result["upserted"]}
         return set(ids) - added
 
