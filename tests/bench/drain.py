@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How fast objects that already are in Swift get into gold, once the event path is let go.
 
-    python tests/bench/drain.py [--objects 1000 10000 50000] [--singles 100] [--figure docs/figures/drain.svg]
+    python tests/bench/drain.py [--objects 1000 10000 50000] [--singles 100] [--figure drain.svg] [--keep FILE]
 
 The relays are paused, small sensor files are put by a plain Swift client, the relays go on; the time runs until the
 last reading can be queried through the API. So for each count of `--objects`, one after the other. Meanwhile, every few
@@ -14,11 +14,12 @@ batches.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -184,6 +185,14 @@ def singles(lake: Lake, count: int) -> Drain:
     return drained
 
 
+def kept(path: Path, drains: Sequence[Drain]) -> list[Drain]:
+    """Adds the drains to the file; all that it has then, by their number of objects, of each number the newest."""
+    with path.open("a") as file:
+        file.writelines(json.dumps(asdict(one)) + "\n" for one in drains)
+    known = (Drain(**json.loads(line)) for line in path.read_text().splitlines())
+    return sorted({one.objects: one for one in known}.values(), key=lambda one: one.objects)
+
+
 def plot(path: Path, drains: Sequence[Drain]) -> None:
     """How long it takes by the number of objects, and how the largest drain went, as a picture."""
     import matplotlib
@@ -213,6 +222,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, nargs="+", default=[1000, 10_000, 50_000])
     parser.add_argument("--singles", type=int, default=100, help="objects with a run each, for comparison; 0: none")
     parser.add_argument("--figure", type=Path, default=ROOT / "docs/figures/drain.svg")
+    parser.add_argument("--keep", type=Path, help="file of drains (JSON lines): add these, draw those of before too")
     arguments = parser.parse_args()
     lake = Lake()
     print(
@@ -234,7 +244,9 @@ def main() -> None:
             )
     if arguments.singles and drains:
         print(f"\nRatio of {drains[-1].objects:,} in batches to a run each: {drains[-1].rate / one.rate:.0f}")
-    if len(drains) > 1:
+    if arguments.keep:
+        drains = kept(arguments.keep, drains)
+    if drains:
         plot(arguments.figure, drains)
 
 

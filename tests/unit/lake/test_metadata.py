@@ -198,6 +198,31 @@ def test_of_many_documents_those_that_are_known_are_told(store):
     assert store.get("campus", "2")["swift_user"] == "bob"
 
 
+def test_new_documents_and_marks_are_one_write(client, store, monkeypatch):
+    store.insert_many("campus", [document("1"), document("2"), document("9", object_name="5")])
+    calls = count_calls(monkeypatch)
+    known = store.write_many("campus", [document(str(number)) for number in range(2, 7)], {"1": ("md5 of 1", 12)})
+    assert calls == {"bulk_write": 1}
+    assert known == {"2", "5"}  # the id of the one and the name of the other are taken
+    found = {item["_id"]: item for item in find(store, "campus")}
+    assert sorted(found) == [1, 2, 3, 4, 6, 9]
+    assert (found[1]["status"], found[1]["etag"], found[1]["size"]) == ("stored", "md5 of 1", 12)
+    assert {found[number]["status"] for number in (2, 3, 4, 6, 9)} == {"pending"}
+    alone = document("7")
+    assert store.write_many("campus", [alone], {}) == set() == store.write_many("campus", [], {"6": ("md5 of 6", 1)})
+    inserted, merged = (client["swift"]["campus"].find_one({"_id": number}) for number in (7, 3))
+    assert set(inserted) == set(merged)  # whichever way it took
+
+
+def test_what_mongodb_did_not_write_is_told_with_all_its_objects(store, monkeypatch):
+    def refuse(self, requests, ordered=True):
+        raise errors.BulkWriteError({"writeErrors": [], "writeConcernErrors": [{"code": 64}]})
+
+    monkeypatch.setattr(mongomock.collection.Collection, "bulk_write", refuse)
+    with pytest.raises(StoreError, match="the 2 documents of objects 2 to 1"):
+        store.write_many("campus", [document("2")], {"1": ("md5 of 1", 12)})
+
+
 def test_many_documents_that_mongodb_did_not_take(store, monkeypatch):
     def refuse(self, documents, ordered=True):
         raise errors.BulkWriteError(

@@ -10,8 +10,8 @@
 4. The object is put under that id with the user's token; Swift's event finds the document.
 5. The document is marked `stored`.
 
-Steps 3 and 5 are one write each for all files that are there at the same time, of a block or of several requests: what
-MongoDB and its replication spend on a write hardly depends on the number of documents.
+Steps 3 and 5 are one write for all files that are at one of them at the same time, of a block or of several requests:
+what MongoDB and its replication spend on a write hardly depends on the number of documents.
 
 When Swift certainly did not take an object, its document is removed. When that is not certain, or the last step fails,
 it stays `pending` and reconciliation settles it. An object in Swift is never overwritten.
@@ -75,8 +75,7 @@ class Inserter:
         self._limits, self._swift, self._stores = limits, swift, stores
         self.models = Models(stores.client)
         self._reader = Reader(limits)
-        self._documents = Together(self._write_documents)
-        self._marks = Together(self._mark)
+        self._writes = Together(self._write)
         self._containers: dict[tuple[str, str], tuple[str, float]] = {}
 
     async def insert(
@@ -217,46 +216,60 @@ class Inserter:
 
     async def _register(self, uploads: Sequence[Upload]) -> None:
         """Step 3, for those without `error`; each then has its document, or its error."""
-        await self._documents.do(upload for upload in uploads if not upload.error)
+        await self._writes.do(upload for upload in uploads if not upload.error)
 
-    def _write_documents(self, uploads: Sequence[Upload]) -> None:
-        """Reserve ids and write the documents; what is wrong with one upload is its `error`. Blocks."""
+    def _write(self, uploads: Sequence[Upload]) -> None:
+        """Step 5 for those that are stored, step 3 for the others; what is wrong with one is its `error`. Blocks."""
         waiting = uploads
         for _ in range(_ID_TRIES):
-            waiting = self._insert(waiting)
+            waiting = self._try_write(waiting)
             if not waiting:
                 return
         for upload in waiting:
             upload.error = Conflict("the ids for this object were taken meanwhile; send it again")
 
-    def _insert(self, uploads: Sequence[Upload]) -> Sequence[Upload]:
-        """Give the uploads ids and write their documents; returns those whose ids are known already."""
-        made = []
+    def _try_write(self, uploads: Sequence[Upload]) -> list[Upload]:
+        """The same; returns those whose new ids are known already."""
+        self._give_documents([upload for upload in uploads if not upload.stored])
+        again: list[Upload] = []
+        for store, group in _by_store(upload for upload in uploads if not upload.error).items():
+            marks = {upload.object_id: (upload.etag, upload.size) for upload in group if upload.stored}
+            new = [upload for upload in group if not upload.stored]
+            try:
+                known = self._stores.metadata.write_many(store, [present(upload.document) for upload in new], marks)
+            except Exception as error:
+                _fail(new, error)  # any of the documents may be there, pending
+                if marks:
+                    # Objects and events are safe, so this is a success; reconciliation will mark the documents.
+                    log.error("objects %s of %r are stored but stay pending: %s", ", ".join(marks), store, error)
+                continue
+            again += [upload for upload in new if upload.object_id in known]
+            now = documents.utc()
+            for upload in group:
+                if upload.stored:
+                    etag, size = marks[upload.object_id]
+                    present(upload.document).update(etag=etag, size=size, status="stored", last_modified=now)
+        return again
+
+    def _give_documents(self, uploads: Sequence[Upload]) -> None:
+        """Reserve ids and make the documents; what is wrong with one upload is its `error`."""
+        if not uploads:
+            return
         try:
             ids = self._stores.ids.take(len(uploads))
         except Exception as error:
             _fail(uploads, error)
-            return ()
+            return
         for upload, object_id in zip(uploads, ids, strict=True):
             try:
                 upload.document = _document(upload, object_id)
-                made.append(upload)
             except Exception as error:
                 upload.error = error
-        again: list[Upload] = []
-        for store, group in _by_store(made).items():
-            try:
-                known = self._stores.metadata.insert_many(store, [present(upload.document) for upload in group])
-            except Exception as error:
-                _fail(group, error)  # any of the documents may be there, pending
-            else:
-                again += [upload for upload in group if upload.object_id in known]
-        return again
 
     async def _put_all(self, uploads: Sequence[Upload]) -> None:
         """Steps 4 and 5."""
         soon = all(upload.whole for upload in uploads)  # what still comes from its client may take any time
-        with self._marks.coming() if soon else nullcontext(lambda: None) as here:
+        with self._writes.coming() if soon else nullcontext(lambda: None) as here:
             try:
                 async with anyio.create_task_group() as group:
                     for upload in uploads:
@@ -300,7 +313,7 @@ class Inserter:
         """Step 5, and the end of the documents of what is not stored."""
         stored = [upload for upload in uploads if upload.stored]
         if stored:
-            await self._marks.do(stored)
+            await self._writes.do(stored)
         for upload in uploads:
             if upload.uncertain:
                 log.error("object %s may or may not be in Swift: it stays pending", upload.object_id)
@@ -311,21 +324,6 @@ class Inserter:
                 await blocking(self._stores.metadata.abandon_many, store, ids)
             except LakeError as error:
                 log.error("the documents of objects %s of %r stay pending: %s", ", ".join(ids), store, error)
-
-    def _mark(self, uploads: Sequence[Upload]) -> None:
-        """Step 5, for those that are stored. Blocks."""
-        for store, group in _by_store(uploads).items():
-            stored = {upload.object_id: (upload.etag, upload.size) for upload in group}
-            try:
-                self._stores.metadata.mark_stored_many(store, stored)
-            except Exception as error:
-                # The objects and their events are safe, so this is a success; reconciliation will mark the documents.
-                log.error("objects %s of %r are stored but stay pending: %s", ", ".join(stored), store, error)
-                continue
-            now = documents.utc()
-            for upload in group:
-                etag, size = stored[upload.object_id]
-                present(upload.document).update(etag=etag, size=size, status="stored", last_modified=now)
 
 
 def _document(upload: Upload, object_id: str) -> dict[str, Any]:

@@ -270,19 +270,41 @@ class MetadataStore:
 
     def mark_stored_many(self, store: str, stored: Mapping[str, tuple[str, int]]) -> None:
         """Says by one write that objects are in Swift; `stored` has the MD5 and the size in bytes of each, by id."""
-        from pymongo import UpdateOne
-
         if not stored:
             return
-        now = utc()
-        updates: list[Any] = []
-        for object_id, (etag, size) in stored.items():
-            # The event of a removal may have been quicker.
-            query = {"_id": int(check_object_id(object_id)), "status": {"$ne": DELETED}}
-            fields = {"status": STORED, "etag": etag, "size": size, "last_modified": now}
-            updates.append(UpdateOne(query, {"$set": fields}))
         with mongodb(f"update {_the_documents(list(stored))}"):
-            self._documents(store).bulk_write(updates, ordered=False)
+            self._documents(store).bulk_write(_marks(stored), ordered=False)
+
+    def write_many(
+        self, store: str, documents: Sequence[Mapping[str, Any]], stored: Mapping[str, tuple[str, int]]
+    ) -> set[str]:
+        """What `insert_many` does with some documents and `mark_stored_many` with others, by one write: each has to
+        wait for a majority of the members, and for the two together they are asked once.
+
+        Returns what `insert_many` does. After an error any of it may be done.
+        """
+        from pymongo import UpdateOne
+        from pymongo.errors import BulkWriteError
+
+        if not stored:
+            return self.insert_many(store, documents)
+        if not documents:
+            self.mark_stored_many(store, stored)
+            return set()
+        # One command takes writes of one kind: the new documents are updates of what is not there.
+        writes: list[Any] = []
+        for document in map(search.searchable, documents):
+            number = document.pop("_id")
+            writes.append(UpdateOne({"_id": number}, {"$setOnInsert": document}, upsert=True))
+        ids = [str(document["swift_object_id"]) for document in documents]
+        with mongodb(f"write {_the_documents([*ids, *stored])}"):
+            try:
+                result = self._documents(store).bulk_write([*writes, *_marks(stored)], ordered=False).bulk_api_result
+            except BulkWriteError as error:
+                _only_duplicates(error)
+                result = present(error.details)
+        added = {str(item["_id"]) for item in result["upserted"]}
+        return set(ids) - added
 
     def abandon(self, store: str, object_id: str) -> None:
         """Removes a document whose object could not be put; one that is not pending stays."""
@@ -510,6 +532,20 @@ def _the_documents(object_ids: Sequence[str]) -> str:
     if len(object_ids) == 1:
         return f"the document of object {object_ids[0]}"
     return f"the {len(object_ids)} documents of objects {object_ids[0]} to {object_ids[-1]}"
+
+
+def _marks(stored: Mapping[str, tuple[str, int]]) -> list[Any]:
+    """The updates that say that objects are in Swift, of MD5 and size by id."""
+    from pymongo import UpdateOne
+
+    now = utc()
+    updates: list[Any] = []
+    for object_id, (etag, size) in stored.items():
+        # The event of a removal may have been quicker.
+        query = {"_id": int(check_object_id(object_id)), "status": {"$ne": DELETED}}
+        fields = {"status": STORED, "etag": etag, "size": size, "last_modified": now}
+        updates.append(UpdateOne(query, {"$set": fields}))
+    return updates
 
 
 def _only_duplicates(error: Any) -> None:
