@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import openstack
 import requests
@@ -152,7 +153,7 @@ def people(lake: Lake) -> Iterator[dict[str, User]]:
 def empty(lake: Lake, admin: User) -> None:
     """Remove what was put into the project: first through the API, then what is left in Swift."""
     for container in list(admin.items("/containers")):
-        path = f"/containers/{requests.utils.quote(container, safe='')}"
+        path = f"/containers/{quote(container, safe='')}"
         ids = [item["swift_object_id"] for item in admin.items(f"{path}/objects?fields=swift_object_id")]
         for start in range(0, len(ids), 1000):
             admin.call("POST", f"{path}/objects/delete", json={"ids": ids[start : start + 1000]})

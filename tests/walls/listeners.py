@@ -47,7 +47,7 @@ class Listener:
 
 def listeners(table: Table) -> list[Listener]:
     """All by TCP that have to be encrypted."""
-    found = []
+    found: list[Listener] = []
     for place in table.places:
         others = [node for node in table.nodes if node != place.node]
         for client in [OUTSIDE, *others, place.node]:  # the host itself, where no other one may connect
