@@ -71,7 +71,7 @@ def ask(table: Table, environment: str) -> list[tuple[Listener, dict[str, Any]]]
         program = [sys.executable, str(Path(__file__).with_name("probe.py"))]
         answers = json.loads(run(command_at(table, client, program), SECONDS, questions))
         found += zip(chosen, answers, strict=True)
-    return found
+    return [(one, answer) for one, answer in found if not (one.flow.sometimes and "refused" in answer["trusted"])]
 
 
 def wrong(seen: dict[str, Any]) -> list[str]:
