@@ -34,8 +34,8 @@ def _printed(command: list[str]) -> str:
 
 @dataclass(frozen=True)
 class Flow:
-    """A row of the table. `sources`: hosts, or `any`, or `network`; `plain`: why it isn't encrypted by TLS; `sometimes`:
-    why nobody may listen."""
+    """A row of the table. `sources`: hosts, or `any`, or `network`; `plain`: why it isn't encrypted by TLS;
+    `sometimes`: why nobody may listen."""
 
     name: str
     network: str
