@@ -120,11 +120,19 @@ class Client:
 
     async def _points(self) -> httpx.Response:
         first = self._dice.randrange(FILES // 2)
-        params = {"measurement": MEASUREMENT, "from": stamp(first), "to": stamp(first + FILES // 2)}
+        params: dict[str, str | int] = {
+            "measurement": MEASUREMENT,
+            "from": stamp(first),
+            "to": stamp(first + FILES // 2),
+        }
         return await self._http.get(f"/containers/{self._place.container}/timeseries/points", params=params)
 
     async def _search(self) -> httpx.Response:
-        params = {"text": f"reading {self._dice.randrange(FILES)}", "container": self._place.container, "limit": 20}
+        params: dict[str, str | int] = {
+            "text": f"reading {self._dice.randrange(FILES)}",
+            "container": self._place.container,
+            "limit": 20,
+        }
         return await self._http.get("/search", params=params)
 
     async def _insert(self) -> httpx.Response:

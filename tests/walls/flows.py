@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +23,19 @@ OUTSIDE = "outside"
 def _plain(value: Any) -> Any:
     """Text as it is: `ansible-inventory` wraps what a plugin made."""
     if isinstance(value, dict):
-        return (
-            value["__ansible_unsafe"]
-            if set(value) == {"__ansible_unsafe"}
-            else {k: _plain(v) for k, v in value.items()}
-        )
+        return value.get("__ansible_unsafe", {key: _plain(inner) for key, inner in value.items()})
     return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _printed(command: list[str]) -> str:
+    variables = {**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_FORCE_COLOR": "0", "NO_COLOR": "1"}
+    return subprocess.run(command, cwd=ROOT, env=variables, check=True, capture_output=True, text=True).stdout
 
 
 @dataclass(frozen=True)
 class Flow:
-    """A row of the table. `sources`: groups, or `any`, or `network`; `plain`: why it isn't encrypted by TLS."""
+    """A row of the table. `sources`: hosts, or `any`, or `network`; `plain`: why it isn't encrypted by TLS;
+    `sometimes`: why nobody may listen."""
 
     name: str
     network: str
@@ -42,6 +45,7 @@ class Flow:
     sources: frozenset[str] | str
     plain: str | None
     starttls: str | None
+    sometimes: str | None
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Place:
 class Table:
     """Nodes, addresses and flows of an environment."""
 
-    def __init__(self, inventory: dict[str, Any]) -> None:
+    def __init__(self, inventory: dict[str, Any], flows: list[dict[str, Any]]) -> None:
         variables = _plain(inventory["_meta"]["hostvars"])
         self._groups = inventory
         self.nodes = sorted(variables)
@@ -65,14 +69,16 @@ class Table:
         self.ranges = {name: ipaddress.ip_network(text) for name, text in first["lake_network_ranges"].items()}
         self.addresses: dict[str, dict[str, str]] = {node: variables[node]["lake_addresses"] for node in self.nodes}
         self.containers = {node: variables[node].get("ansible_host", node) for node in self.nodes}
-        self.flows = [self._flow(row) for row in first["lake_flows"]]
+        self.flows = [self._flow(row) for row in flows]
 
     @classmethod
     def of(cls, environment: str) -> Table:
-        """The table of an inventory."""
-        command = ["ansible-inventory", "-i", f"inventories/{environment}", "--list"]
-        listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-        return cls(json.loads(listed.stdout))
+        """The table of an inventory. Errors: subprocess.CalledProcessError."""
+        inventory = ["-i", f"inventories/{environment}"]
+        listed = _printed(["ansible-inventory", *inventory, "--list"])
+        # Ports may be templates, which ansible-inventory leaves as they are.
+        told = _printed(["ansible", *inventory, "all[0]", "-m", "ansible.builtin.debug", "-a", "var=lake_flows"])
+        return cls(json.loads(listed), json.loads(told.partition("=> ")[2])["lake_flows"])
 
     def members(self, group: str) -> frozenset[str]:
         """Nodes of a group and of those below it. Errors: KeyError for a group that nobody declared."""
@@ -95,12 +101,13 @@ class Table:
         return Flow(
             row["name"],
             row["network"],
-            frozenset(ports),
+            frozenset(map(int, ports)),
             row.get("proto", "tcp"),
             nodes(row["to"]),
             sources,
             row.get("plain"),
             row.get("starttls"),
+            row.get("sometimes"),
         )
 
     @property

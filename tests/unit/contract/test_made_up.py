@@ -21,7 +21,7 @@ def test_the_configuration_has_no_token_and_asks_about_what_is_there(tmp_path):
     assert told["headers"] == {"X-Auth-Token": "${LAKE_TOKEN}"} and told["tls-verify"] == "${LAKE_CA}"
     assert told["dictionaries"] == {"containers": {"values": ["one", "two"]}, "ids": {"values": ["17"]}}
     assert told["generation"]["max-examples"] == 7
-    assert {name for name, check in told["checks"].items() if not check["enabled"]} == set(made_up.UNCHECKED)
+    assert {name for name, check in told["checks"].items() if not check.get("enabled", True)} == set(made_up.UNCHECKED)
 
 
 def test_failures_and_errors_of_a_report_are_told():

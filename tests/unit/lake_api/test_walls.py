@@ -371,3 +371,18 @@ def test_socket_that_is_given():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", GIVEN], env=environment, check=True, capture_output=True, text=True)
     assert "one ListenStream" in done.stdout
+
+
+def test_a_method_that_a_path_does_not_know_is_told_all_that_it_knows(api, error_of):
+    answer = api.request("PUT", "/api/v1/containers/rooms/objects/17")
+    error_of(answer, 405, "method_not_allowed")
+    assert answer.headers["Allow"] == "DELETE, GET, PATCH"
+    assert api.request("DELETE", "/api/v1/search").headers["Allow"] == "GET, POST"
+
+
+def test_the_document_says_that_each_error_is_json(api):
+    for methods in api.get("/api/v1/openapi.json").json()["paths"].values():
+        for operation in methods.values():
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400 and "content" in answer:
+                    assert list(answer["content"]) == ["application/json"], operation["operationId"]

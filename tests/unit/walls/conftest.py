@@ -28,7 +28,6 @@ def table() -> Table:
     shared = {
         "lake_domain": "lake.test",
         "lake_network_ranges": {"outer": "10.1.0.0/24", "inside": "10.2.0.0/24"},
-        "lake_flows": FLOWS,
     }
 
     def addresses(number: int, *networks: str) -> dict[str, Any]:
@@ -54,5 +53,6 @@ def table() -> Table:
             "zone": {"children": ["stores", "watch"]},
             "stores": {"hosts": ["store1", "store2"]},
             "watch": {"hosts": ["watch1"]},
-        }
+        },
+        FLOWS,
     )

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from flows import OUTSIDE, Place, Table
 from ports import Row, compare, parse, silent, spans
@@ -85,6 +87,12 @@ def test_a_declared_port_that_is_silent_or_empty_is_a_difference(table):
         "edge1 → store1.inside 8081/tcp (store): no answer",
     ]
     assert silent(table, "edge1", [STORE], {STORE.address: {("tcp", 22): "open"}}) == {STORE.address}
+
+
+def test_a_port_at_which_nobody_may_listen_may_be_empty(table):
+    table.flows = [replace(flow, sometimes="while a job runs") for flow in table.flows]
+    row = compared(table, "edge1", STORE, {("tcp", 22): "open", ("tcp", 8080): "closed", ("tcp", 8081): "closed"})
+    assert (row.let, row.empty, row.differences) == (1, 2, [])
 
 
 def test_what_a_router_has_to_let_through_may_be_silent(table):

@@ -230,6 +230,8 @@ def test_pages_have_every_point_once(times, limit, start, end):
 
 def test_identifiers_are_quoted():
     assert quote('a"b\\c') == '"a\\"b\\\\c"'
+    with pytest.raises(InvalidInput, match="carriage return"):
+        quote("a\rb")
 
 
 def at(nanosecond):

@@ -111,8 +111,12 @@ def _correct_openapi(app: FastAPI, kerberos: bool) -> None:
             if "HTTPValidationError" in str(operation["responses"].get("422")):
                 del operation["responses"]["422"]
             # Of the limits that all routes have.
-            for status in (429, 504):
+            for status in (414, 429, 504):
                 operation["responses"].setdefault(str(status), _limited(status))
+            # Whatever an operation answers with when all is well, an error is JSON.
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400 and answer.get("content"):
+                    answer["content"] = {"application/json": next(iter(answer["content"].values()))}
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
     if kerberos:

@@ -21,6 +21,7 @@ from neocampus_lake import errors as lake
 from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import compile_path
 
 log = logging.getLogger("lake_api.errors")
 
@@ -183,4 +184,14 @@ def install(app: FastAPI) -> None:
         known = {400: "invalid_request", 408: "too_slow", 413: "too_large"}
         code = known.get(error.status_code) or http.HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
         message = _STATUS_MESSAGES.get(error.status_code, str(error.detail))
-        return JSONResponse(body(code, message), error.status_code, dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        methods = _methods(app, request.url.path) if error.status_code == 405 else None
+        if methods:
+            headers["Allow"] = ", ".join(sorted(methods))
+        return JSONResponse(body(code, message), error.status_code, headers)
+
+
+def _methods(app: FastAPI, path: str) -> set[str]:
+    """The methods that the document has of a path: each is a route of its own, of which the framework names one."""
+    paths = app.openapi()["paths"].items()
+    return {verb.upper() for known, methods in paths if compile_path(known)[0].match(path) for verb in methods}

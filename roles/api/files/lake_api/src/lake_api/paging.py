@@ -100,7 +100,7 @@ def moment(ns: int) -> datetime:
 Time = Annotated[
     int | None,
     BeforeValidator(lambda value: nanoseconds(value) if isinstance(value, str) else value),
-    WithJsonSchema({"type": "string", "format": "date-time"}),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
 ]
 
 

@@ -95,6 +95,7 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         410: "It is over, and can't be gone on with.",
         412: "It is not as the `If-…` header of the request demands, or a header of the protocol is missing.",
         413: "Too large.",
+        414: "The address is too long: send less, or by a POST where there is one.",
         415: "The body has another type.",
         416: "The range is outside the data.",
         422: "The key was used for another request.",

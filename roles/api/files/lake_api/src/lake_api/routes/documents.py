@@ -115,7 +115,7 @@ class DataQuery(BaseModel):
 
 
 _FILE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/octet-stream": {}}, "description": "The bytes."},
+    200: {"content": {"*/*": {}}, "description": "The bytes, of the type that the list has."},
     304: {"description": "Not changed."},
 }
 

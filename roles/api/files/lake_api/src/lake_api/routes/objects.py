@@ -59,7 +59,7 @@ _ANSWERED = (
     "last-modified",
 )
 _DATA: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/octet-stream": {}}, "description": "The bytes as they went in."},
+    200: {"content": {"*/*": {}}, "description": "The bytes as they went in, of the type that the document has."},
     206: {"description": "The range that was asked for."},
     304: {"description": "Not changed."},
 }

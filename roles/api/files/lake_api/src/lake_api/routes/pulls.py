@@ -12,6 +12,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 from neocampus_lake.documents import check_container_name, to_json
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic.config import JsonDict
 
 from .. import paging, pull_hosts
 from ..errors import bad_request
@@ -29,7 +30,7 @@ PullId = Annotated[
 ]
 
 
-_EXAMPLE = {
+_EXAMPLE: JsonDict = {
     "url": "sftp://reader@station.example.org/data/*.csv",
     "host_key": "SHA256:rkq0TYYv2MpsiYyGEyBO1Rg4NnCo1WGFxdUWbPtzjHg",
     "password": "its-password",

@@ -32,7 +32,9 @@ _DATA_REFUSED = (400, 413, 422)
 
 
 def quote(identifier: str) -> str:
-    """A database, measurement or user as InfluxQL writes it."""
+    """A database, measurement or user as InfluxQL writes it. Errors: InvalidInput for what InfluxQL can't write."""
+    if "\r" in identifier:
+        raise InvalidInput("a name in InfluxDB has no carriage return; leave it out")
     return '"' + identifier.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
