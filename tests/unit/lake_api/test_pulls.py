@@ -22,6 +22,7 @@ from lake_api.pull_hosts import Guard, Pattern
 from lake_api.settings import Pulls, Uploads
 from lake_api.worker import Worker
 from neocampus_lake.documents import utc
+from pymongo.errors import AutoReconnect
 
 sys.path.insert(0, str(Path(__file__).parent))
 from large_fakes import LargeSwift  # noqa: E402
@@ -468,3 +469,39 @@ def test_a_folder_with_files_is_entered(parts, names):
     pattern = Pattern(".", tuple(parts), "**" in parts)
     if names and pattern.takes(names):
         assert all(pattern.enters(names[:end]) for end in range(1, len(names)))
+
+
+class _Renewing:
+    """A lake of which only the secrets of pulls are there, as the worker's program uses it."""
+
+    def __init__(self, answer):
+        self.pulls = self.vault = self
+        self.usable, self.closed, self._answer = True, False, answer
+
+    async def renew_secrets(self):
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+    async def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"), [(0, None), (1, None), (AutoReconnect("away"), "not encrypted anew: away; try again")]
+)
+def test_the_worker_only_encrypts_anew_where_it_is_told_so(monkeypatch, tmp_path, answer, words):
+    from conftest import settings
+    from lake_api import worker
+
+    lake = _Renewing(answer)
+    monkeypatch.setattr(worker.settings, "load", lambda: settings(tmp_path))
+    monkeypatch.setattr(worker.Lake, "connect", lambda _chosen: lake)
+    monkeypatch.setattr(worker.logging.config, "dictConfig", lambda _config: None)
+    monkeypatch.setattr(sys, "argv", ["lake-api-worker", "--renew-secrets"])
+    if words:
+        with pytest.raises(SystemExit, match=words):
+            worker.main()
+    else:
+        worker.main()
+    assert lake.closed
