@@ -143,7 +143,7 @@ def readers(person: Person, container: str, made: dict[str, str]) -> list[Reader
         "graph": f"{base}/graph/images/{made['portrait.jpg']}",
         "Swift: a listing": person.swift(f"/{container}"),
     }
-    posts = {
+    posts: dict[str, tuple[str, dict[str, Any]]] = {
         "log-in": (person.api("/auth/token"), log_in | {"project": person.rc["OS_PROJECT_NAME"]}),
         "Keystone: log-in": (f"{person.rc['OS_AUTH_URL'].rstrip('/')}/auth/tokens", keystone),
     }
