@@ -413,7 +413,7 @@ def test_the_interface_says_so(api):
     paths = api.get("/api/v1/openapi.json").json()["paths"]
     operation = paths["/api/v1/containers/{container}/objects/bulk"]["post"]
     assert set(operation["responses"]) == {
-        *("201", "207", "400", "401", "403", "409", "413", "415", "422", "429", "503", "504")
+        *("201", "207", "400", "401", "403", "409", "413", "414", "415", "422", "429", "503", "504")
     }
     schema = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert schema["properties"]["file"]["type"] == "array" and schema["required"] == ["file"]
