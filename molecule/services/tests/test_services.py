@@ -154,9 +154,13 @@ def test_api_comes_back_after_a_kill(edge, call, token):
 
 
 def test_worker_that_dies_is_replaced(edge, call, token):
-    edge.check_output("kill -9 $(pgrep -u lake-api -f multiprocessing-fork | head -n 1)")
+    def workers():
+        return edge.run("pgrep -u lake-api -f multiprocessing-fork").stdout.split()
+
+    before = workers()
+    edge.check_output(f"kill -9 {before[0]}")
     assert until(lambda: call("/api/v1/containers", token=token)[0] == 200)
-    assert until(lambda: len(edge.check_output("pgrep -u lake-api -f multiprocessing-fork").split()) == 2)
+    assert until(lambda: len(now := workers()) == len(before) and before[0] not in now)
 
 
 def test_api_away_is_told_in_the_error_form(edge, call, token):
